@@ -1,0 +1,97 @@
+"""overtrain: "Overtrained Language Models Are Harder to Fine-Tune" as a reproducible pipeline.
+
+snakemake -n all_figures                           what the paper's scale would run
+snakemake --profile profiles/demo all_figures      everything, small, on two CPU cores
+snakemake --profile slurm all_figures              on a cluster
+snakemake fig05                                    one figure and only what it needs
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import min_version
+
+min_version("9.27.1")
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from overtrain import PipelineError
+from overtrain.catalogue import Catalogue
+from overtrain.config import check
+
+
+configfile: "config.yaml"
+
+
+try:
+    check(
+        config,
+        load_configfile("config.yaml"),
+        workflow.config_settings.overwrite_config,
+    )
+except PipelineError as error:
+    sys.exit(f"error: {error}")
+
+catalogue = Catalogue(config)
+
+
+wildcard_constraints:
+    **{
+        name: r"[A-Za-z0-9][A-Za-z0-9_.\-]*"
+        for name in (
+            "corpus",
+            "model",
+            "checkpoint",
+            "task",
+            "recipe",
+            "paper",
+            "figure",
+            "table",
+        )
+    },
+
+
+# Head node: what needs the internet, and what takes seconds.
+localrules:
+    build_corpus,
+    prepare_task,
+    aggregate,
+    figure,
+    table,
+    all_figures,
+    all_tables,
+
+
+include: "rules/corpora.smk"
+include: "rules/tasks.smk"
+include: "rules/pretrain.smk"
+include: "rules/finetune.smk"
+include: "rules/evaluate.smk"
+include: "rules/perturb.smk"
+include: "rules/aggregate.smk"
+include: "rules/draw.smk"
+
+
+rule all_figures:
+    default_target: True
+    input:
+        [f"results/figures/{p}/{f}.pdf" for p, f in catalogue.targets("figures")],
+
+
+rule all_tables:
+    input:
+        [f"results/tables/{p}/{t}.md" for p, t in catalogue.targets("tables")],
+
+
+# `snakemake fig05`, `snakemake table3`: the first paper's targets by their own names, others' with the
+# paper before it.
+for kind, suffix in (("figures", "pdf"), ("tables", "md")):
+    for paper, target in catalogue.targets(kind):
+
+        rule:
+            name:
+                target if paper == "overtrained" else f"{paper}_{target}"
+            input:
+                f"results/{kind}/{paper}/{target}.{suffix}",
+            localrule: True

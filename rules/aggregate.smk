@@ -1,0 +1,29 @@
+# The rows that one figure is made of, and no others.
+
+
+rule aggregate:
+    input:
+        measurements=lambda wildcards: catalogue.measurements(
+            wildcards.paper, wildcards.figure
+        ),
+    output:
+        aggregate="results/aggregates/{paper}/{figure}.parquet",
+    log:
+        "results/logs/aggregate/{paper}/{figure}.log",
+    benchmark:
+        "results/benchmarks/aggregate/{paper}/{figure}.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: lookup("resources/draw/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/draw/mem_mb", within=config),
+        runtime=lookup("resources/draw/runtime", within=config),
+        gpu=lookup("resources/draw/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.aggregate_slice(
+            wildcards.paper, wildcards.figure
+        ),
+    message:
+        "Aggregate the measurements of {wildcards.paper} {wildcards.figure}"
+    script:
+        "../scripts/aggregate.py"

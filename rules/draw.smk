@@ -1,0 +1,55 @@
+# Figures and tables as the papers print them, with the numbers that are drawn.
+
+
+rule figure:
+    input:
+        aggregate="results/aggregates/{paper}/{figure}.parquet",
+    output:
+        pdf="results/figures/{paper}/{figure}.pdf",
+        png="results/figures/{paper}/{figure}.png",
+        csv="results/figures/{paper}/{figure}.csv",
+        provenance="results/figures/{paper}/{figure}.json",
+    log:
+        "results/logs/figure/{paper}/{figure}.log",
+    benchmark:
+        "results/benchmarks/figure/{paper}/{figure}.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: lookup("resources/draw/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/draw/mem_mb", within=config),
+        runtime=lookup("resources/draw/runtime", within=config),
+        gpu=lookup("resources/draw/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.figure_slice(
+            wildcards.paper, wildcards.figure
+        ),
+    message:
+        "Draw {wildcards.paper} {wildcards.figure}"
+    script:
+        "../scripts/figure.py"
+
+
+rule table:
+    output:
+        csv="results/tables/{paper}/{table}.csv",
+        md="results/tables/{paper}/{table}.md",
+        tex="results/tables/{paper}/{table}.tex",
+        provenance="results/tables/{paper}/{table}.json",
+    log:
+        "results/logs/table/{paper}/{table}.log",
+    benchmark:
+        "results/benchmarks/table/{paper}/{table}.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: lookup("resources/draw/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/draw/mem_mb", within=config),
+        runtime=lookup("resources/draw/runtime", within=config),
+        gpu=lookup("resources/draw/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.table_slice(wildcards.paper, wildcards.table),
+    message:
+        "Write {wildcards.paper} {wildcards.table}"
+    script:
+        "../scripts/table.py"

@@ -1,0 +1,32 @@
+# A sweep: every learning rate x seed of a recipe, on one task, from one checkpoint. Its weights are temporary.
+# With the evaluations that read them it is one group, so that a cluster runs the chain as one job on one node.
+
+
+rule finetune:
+    input:
+        checkpoint="results/checkpoints/{model}/{checkpoint}",
+        train="results/tasks/{task}/train.parquet",
+        validation="results/tasks/{task}/validation.parquet",
+    output:
+        runs=temp(directory("results/runs/{model}/{checkpoint}/{task}/{recipe}")),
+        measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/training.parquet",
+    log:
+        "results/logs/finetune/{model}/{checkpoint}/{task}/{recipe}.log",
+    benchmark:
+        "results/benchmarks/finetune/{model}/{checkpoint}/{task}/{recipe}.tsv"
+    group:
+        "sweep"
+    conda:
+        "../envs/train.yaml"
+    threads: lookup("resources/finetune/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/finetune/mem_mb", within=config),
+        runtime=lambda wildcards, attempt: attempt
+        * config["resources"]["finetune"]["runtime"],
+        gpu=lookup("resources/finetune/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.recipe_slice(wildcards.recipe),
+    message:
+        "Fine-tune {wildcards.model} {wildcards.checkpoint} on {wildcards.task}, recipe {wildcards.recipe}"
+    script:
+        "../scripts/finetune.py"

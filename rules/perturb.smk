@@ -1,0 +1,27 @@
+# Gaussian noise on a checkpoint's weights, several sizes and seeds, scored on held-out web text.
+
+
+rule perturb_gaussian:
+    input:
+        checkpoint="results/checkpoints/{model}/{checkpoint}",
+        corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
+    output:
+        measurements="results/measurements/{model}/{checkpoint}/gaussian.parquet",
+    log:
+        "results/logs/perturb_gaussian/{model}/{checkpoint}.log",
+    benchmark:
+        "results/benchmarks/perturb_gaussian/{model}/{checkpoint}.tsv"
+    conda:
+        "../envs/evaluate.yaml"
+    threads: lookup("resources/perturb/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/perturb/mem_mb", within=config),
+        runtime=lambda wildcards, attempt: attempt
+        * config["resources"]["perturb"]["runtime"],
+        gpu=lookup("resources/perturb/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.perturbation_slice(wildcards.model),
+    message:
+        "Perturb {wildcards.model} {wildcards.checkpoint} with Gaussian noise"
+    script:
+        "../scripts/perturb_gaussian.py"

@@ -1,0 +1,32 @@
+# One model to one token budget. Its resumable state lies outside the output, which Snakemake clears when a
+# job starts again.
+
+
+rule pretrain:
+    input:
+        corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
+    output:
+        checkpoint=directory("results/checkpoints/{model}/{checkpoint}"),
+    log:
+        "results/logs/pretrain/{model}/{checkpoint}.log",
+    benchmark:
+        "results/benchmarks/pretrain/{model}/{checkpoint}.tsv"
+    # Longest first: a small budget fills a gap that a large one leaves.
+    priority: 10
+    conda:
+        "../envs/train.yaml"
+    threads: lookup("resources/pretrain/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/pretrain/mem_mb", within=config),
+        runtime=lambda wildcards, attempt: catalogue.runtime(
+            wildcards.model, wildcards.checkpoint, attempt
+        ),
+        gpu=lookup("resources/pretrain/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.pretraining_slice(
+            wildcards.model, wildcards.checkpoint
+        ),
+    message:
+        "Pre-train {wildcards.model} to {wildcards.checkpoint}"
+    script:
+        "../scripts/pretrain.py"

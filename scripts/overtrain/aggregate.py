@@ -1,0 +1,39 @@
+"""Measurements of many runs to the table of one figure: exactly the rows it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from overtrain import measurements
+from overtrain.provenance import sha256
+
+# Metrics and selections that each kind of plot reads; the loss is what the cut on learning rates is on.
+READS = {
+    "noise_by_tokens": ({"loss", "perplexity"}, {"base", "noise"}),
+    "learning_rates_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
+    "tuned_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
+    "distance_by_learning_rate": ({"l2_distance"}, {"best"}),
+}
+
+
+def aggregate(files: list[Path], figure: dict, output: Path, origin: dict) -> pa.Table:
+    """Concatenate the rows that `figure` reads from `files` and write them with all their provenance."""
+    metrics, selections = READS[figure["plot"]]
+    tables, sources = [], {}
+    for path in files:
+        table = measurements.read(path)
+        keep = pc.and_(
+            pc.is_in(table["metric"], pa.array(sorted(metrics))),
+            pc.is_in(table["selection"], pa.array(sorted(selections))),
+        )
+        tables.append(table.filter(keep).replace_schema_metadata(None))
+        sources[str(path)] = {
+            "sha256": sha256(path),
+            "provenance": measurements.read_provenance(path),
+        }
+    table = pa.concat_tables(tables)
+    measurements.write(table.to_pylist(), output, origin | {"sources": sources})
+    return table

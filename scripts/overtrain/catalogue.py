@@ -1,0 +1,170 @@
+"""What each file depends on: checkpoints, targets, the files they need, and their slices of the configuration.
+
+Read by the Snakefile at every start and in every cluster job, so it imports nothing but the standard
+library. A slice is exactly what a rule's result depends on, as one sorted JSON string: Snakemake compares
+parameters by their text, and an overlay may permute keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+STUDY = "controlled"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point of a model's pre-training: its name, token budget and pre-training seed."""
+
+    model: str
+    name: str
+    tokens: int
+    seed: int
+
+
+def tokens_of(budget: str) -> int:
+    """4B -> 4000000000, 0.84M -> 840000."""
+    return round(float(budget[:-1]) * UNITS[budget[-1]])
+
+
+def dumps(slice_: dict) -> str:
+    return json.dumps(slice_, sort_keys=True)
+
+
+class Catalogue:
+    """The checked configuration, as the rules ask for it."""
+
+    def __init__(self, config: dict):
+        self.config = json.loads(json.dumps(config))  # plain dictionaries, whatever the loader gave
+
+    # --- checkpoints ---
+
+    @cached_property
+    def _checkpoints(self) -> dict[tuple[str, str], Checkpoint]:
+        found = {}
+        for model, settings in self.config["models"].items():
+            for seed in settings["seeds"]:
+                for budget in settings["budgets"]:
+                    # Seed 0 has no suffix, so that adding seeds renames, and retrains, nothing.
+                    name = budget if seed == 0 else f"{budget}-seed{seed}"
+                    found[model, name] = Checkpoint(model, name, tokens_of(budget), seed)
+        return found
+
+    def checkpoints(self, model: str) -> list[Checkpoint]:
+        """All checkpoints of a model, by tokens and then seed."""
+        own = [c for (m, _), c in self._checkpoints.items() if m == model]
+        return sorted(own, key=lambda c: (c.tokens, c.seed))
+
+    def checkpoint(self, model: str, name: str) -> Checkpoint:
+        return self._checkpoints[model, name]
+
+    def corpus_of(self, model: str) -> str:
+        return self.config["models"][model]["corpus"]
+
+    # --- slices: what a result depends on ---
+
+    def corpus_slice(self, corpus: str) -> str:
+        return dumps({k: v for k, v in self.config["corpora"][corpus].items() if k != "title"})
+
+    def task_slice(self, task: str) -> str:
+        settings = self.config["tasks"][task]
+        return dumps({k: v for k, v in settings.items() if k not in ("title", "stands_for")})
+
+    def pretraining_slice(self, model: str, checkpoint: str) -> str:
+        c = self.checkpoint(model, checkpoint)
+        settings = self.config["models"][model]
+        slice_ = {
+            "architecture": settings["architecture"],
+            "corpus": settings["corpus"],
+            "model": model,
+            "seed": c.seed,
+            "tokens": c.tokens,
+        }
+        return dumps(self.config["pretraining"] | slice_)
+
+    def recipe_slice(self, recipe: str) -> str:
+        return dumps(self.config["recipes"][recipe])
+
+    def c4_slice(self, model: str) -> str:
+        return dumps({"corpus": self.corpus_of(model)} | self.config["evaluations"]["c4"])
+
+    def perturbation_slice(self, model: str) -> str:
+        return dumps(json.loads(self.c4_slice(model)) | self.config["perturbation"])
+
+    # --- targets ---
+
+    def targets(self, kind: str) -> Iterator[tuple[str, str]]:
+        """(paper, target) of every figure or table; kind is "figures" or "tables"."""
+        for paper, own in self.config[kind].items():
+            for target in own:
+                yield paper, target
+
+    def names(self, target: dict, key: str) -> list[str]:
+        """The models or tasks of a target, its set's or its own list's."""
+        names = target[key]
+        return self.config[f"{key[:-1]}_sets"][names] if isinstance(names, str) else names
+
+    def evaluations(self, target: dict) -> list[str]:
+        """The measurement files of a sweep that a figure reads, by their stem."""
+        plot = target["plot"]
+        if plot == "distance_by_learning_rate":
+            return ["training"]
+        needed = {row["evaluation"] for row in target["rows"]}
+        if plot == "tuned_by_tokens":
+            needed.add("id")  # holds the validation scores that choose the rate
+        if "largest_loss" in target:
+            needed.add("c4")
+        return sorted(needed)
+
+    def measurements(self, paper: str, figure: str) -> list[str]:
+        """The measurement files that one figure is made of: its own slice and nothing else."""
+        target = self.config["figures"][paper][figure]
+        files = []
+        for model in self.names(target, "models"):
+            for checkpoint in self.checkpoints(model):
+                folder = f"results/measurements/{model}/{checkpoint.name}"
+                if "tasks" not in target:
+                    files.append(f"{folder}/gaussian.parquet")
+                    continue
+                for task in self.names(target, "tasks"):
+                    for evaluation in self.evaluations(target):
+                        files.append(f"{folder}/{task}/{target['recipe']}/{evaluation}.parquet")
+        return files
+
+    def aggregate_slice(self, paper: str, figure: str) -> str:
+        """What the aggregate of a figure depends on, beside its measurements: their identity."""
+        return dumps({"measurements": self.measurements(paper, figure)})
+
+    def figure_slice(self, paper: str, figure: str) -> str:
+        """A figure's settings with its names resolved, and the titles that it prints."""
+        target = dict(self.config["figures"][paper][figure])
+        titles = {}
+        for key in ("models", "tasks"):
+            if key in target:
+                target[key] = self.names(target, key)
+                titles |= {name: self.config[key][name]["title"] for name in target[key]}
+        corpora = {self.corpus_of(model) for model in target["models"]}
+        text = " / ".join(sorted(self.config["corpora"][corpus]["title"] for corpus in corpora))
+        more = {"scale": self.config["scale"], "text": text, "titles": titles}
+        return dumps(target | more)
+
+    def table_slice(self, paper: str, table: str) -> str:
+        """A table's settings and every part of the configuration that it prints."""
+        target = dict(self.config["tables"][paper][table])
+        if target["content"] == "pretraining":
+            target["models"] = self.names(target, "models")
+            target["model_settings"] = {m: self.config["models"][m] for m in target["models"]}
+            target["pretraining"] = self.config["pretraining"]
+        else:
+            target["recipe_settings"] = {r: self.config["recipes"][r] for r in target["recipes"]}
+        return dumps(target | {"scale": self.config["scale"]})
+
+    def runtime(self, model: str, checkpoint: str, attempt: int) -> int:
+        """Minutes to ask for: half as long again as expected, at most the rule's limit; it resumes."""
+        settings, limits = self.config["models"][model], self.config["resources"]["pretrain"]
+        expected = self.checkpoint(model, checkpoint).tokens / settings["tokens_per_second"] / 60
+        return min(limits["runtime"], round(attempt * (30 + 1.5 * expected)))

@@ -1,0 +1,151 @@
+"""The configuration, checked before the workflow is built: by schema, then that every name it uses exists.
+
+An error is one line: the key, its value, and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from overtrain import PipelineError
+
+SCHEMA = Path(__file__).with_name("config.schema.json")
+
+
+def check(config: dict, base: dict, overlay: dict) -> None:
+    """Raise PipelineError at the first fault of the merged `config`.
+
+    base: config.yaml alone; overlay: what profiles, --configfile and --config laid over it, which may
+    change values but not add keys.
+    """
+    for path in added_keys(overlay, base):
+        *parents, key = path
+        level = base
+        for parent in parents:
+            level = level[parent]
+        raise PipelineError(
+            f"the overlay adds the key {'.'.join(path)}, which config.yaml does not have{near(key, level)}"
+        )
+    check_schema(config)
+    check_names(config)
+
+
+def added_keys(overlay: dict, base: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of keys of `overlay` that `base` lacks."""
+    for key, value in overlay.items():
+        if key not in base:
+            yield (*path, str(key))
+        elif isinstance(value, dict) and isinstance(base[key], dict):
+            yield from added_keys(value, base[key], (*path, str(key)))
+
+
+def check_schema(config: dict) -> None:
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    error = best_match(validator.iter_errors(config), key=depth)
+    if error is not None:
+        raise PipelineError(explain(error))
+
+
+def depth(error: ValidationError) -> int:
+    return -len(error.absolute_path)
+
+
+def explain(error: ValidationError) -> str:
+    """One line for a schema error: where, what it is, what is allowed."""
+    where = ".".join(str(part) for part in error.absolute_path) or "config.yaml"
+    if error.validator == "additionalProperties":
+        allowed = error.schema.get("properties", {})
+        unknown = next(key for key in error.instance if key not in allowed)
+        return f"{where}: unknown key {unknown!r}{near(unknown, allowed)}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{where}: the key {missing!r} is missing"
+    value = json.dumps(error.instance, default=str)
+    value = value if len(value) <= 60 else value[:57] + "..."
+    bound = error.validator_value
+    allowed = {
+        "type": lambda: (
+            f"it must be of type {bound if isinstance(bound, str) else ' or '.join(bound)}"
+        ),
+        "enum": lambda: f"it must be one of {', '.join(map(str, bound))}",
+        "const": lambda: f"it must be {bound}",
+        "minimum": lambda: f"it must be at least {bound}",
+        "maximum": lambda: f"it must be at most {bound}",
+        "exclusiveMinimum": lambda: f"it must be greater than {bound}",
+        "exclusiveMaximum": lambda: f"it must be less than {bound}",
+        "minItems": lambda: f"it needs at least {bound} items",
+        "maxItems": lambda: f"it takes at most {bound} items",
+        "minLength": lambda: "it must not be empty",
+        "uniqueItems": lambda: "its items must differ from each other",
+        "pattern": lambda: f"it must match {bound}",
+    }.get(error.validator, lambda: error.message)()
+    if error.validator == "type" and bound == "number" and isinstance(error.instance, str):
+        allowed += " (an exponent needs a point: 1.0e-5)"
+    meaning = error.schema.get("description") if isinstance(error.schema, dict) else None
+    return f"{where} is {value}; {allowed}" + (f" ({meaning})" if meaning else "")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """'; allowed: ...', with the nearest known name first if one is near."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint}; allowed: {', '.join(known)}" if known else hint
+
+
+def check_names(config: dict) -> None:
+    """Every model, task, recipe, corpus and set that is named must exist; further checks across keys."""
+
+    def known(where: str, name: str, section: str) -> None:
+        if name not in config[section]:
+            raise PipelineError(
+                f"{where} is {name!r}, not in {section}{near(name, config[section])}"
+            )
+
+    for name, model in config["models"].items():
+        known(f"models.{name}.corpus", model["corpus"], "corpora")
+        shape = model["architecture"]
+        if shape["hidden_size"] % (2 * shape["heads"]):
+            raise PipelineError(
+                f"models.{name}.architecture.hidden_size is {shape['hidden_size']}; "
+                f"it must be an even multiple of heads ({shape['heads']})"
+            )
+    for section, target in (("model_sets", "models"), ("task_sets", "tasks")):
+        for name, members in config[section].items():
+            for member in members:
+                known(f"{section}.{name}", member, target)
+    for name, task in config["tasks"].items():
+        if "stands_for" in task:
+            known(f"tasks.{name}.stands_for", task["stands_for"], "tasks")
+        if task["kind"] == "classification" and len(task["choices"]) != len(
+            task["label"]["values"]
+        ):
+            raise PipelineError(
+                f"tasks.{name}.label.values has {len(task['label']['values'])} values; "
+                f"choices has {len(task['choices'])}, and they must correspond"
+            )
+    for kind in ("figures", "tables"):
+        for paper, targets in config[kind].items():
+            for target, settings in targets.items():
+                where = f"{kind}.{paper}.{target}"
+                for key, sets, section in (
+                    ("models", "model_sets", "models"),
+                    ("tasks", "task_sets", "tasks"),
+                ):
+                    names = settings.get(key, [])
+                    if isinstance(names, str):
+                        known(f"{where}.{key}", names, sets)
+                    else:
+                        for name in names:
+                            known(f"{where}.{key}", name, section)
+                recipes = settings.get(
+                    "recipes", [settings["recipe"]] if "recipe" in settings else []
+                )
+                for recipe in recipes:
+                    known(f"{where}.recipe", recipe, "recipes")

@@ -1,0 +1,120 @@
+"""Losses of a stack of models: language modelling, classification by likelihood, held-out web text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from overtrain import PipelineError
+from overtrain.architecture import IGNORE
+from overtrain.corpora import Corpus
+from overtrain.measurements import loss_rows, row
+from overtrain.olmo import Olmo
+from overtrain.tasks import Choices, Examples, encode_choices, encode_texts, read_split
+from overtrain.tokenizer import TextEncoder
+
+
+@dataclass(frozen=True)
+class Score:
+    """Loss in nats of each run: mean and standard error over n sequences or questions; accuracy or None."""
+
+    loss: np.ndarray
+    stderr: np.ndarray
+    n: int
+    accuracy: np.ndarray | None = None
+
+    def rows(self, identity: dict, run: int) -> list[dict]:
+        """The measurements of one run of the stack."""
+        loss, stderr = float(self.loss[run]), float(self.stderr[run])
+        rows = loss_rows(identity, loss, stderr, self.n)
+        if self.accuracy is not None:
+            p = float(self.accuracy[run]) if np.isfinite(loss) else float("nan")
+            rows.append(row(identity, "accuracy", p, float(np.sqrt(p * (1 - p) / self.n)), self.n))
+        return rows
+
+
+@torch.inference_mode()
+def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.ndarray:
+    """Summed negative log likelihood (runs, n) of each sequence, float64; a batch has at most `batch_tokens`.
+
+    Sequences are taken by length, so that a batch is hardly padded; each batch is shared by all runs.
+    """
+    device = model.lm_head.weight.device
+    precision = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+    order = np.argsort(examples.lengths, kind="stable")
+    sums = np.empty((model.runs, len(examples)))
+    for batch in batches(examples.lengths[order], batch_tokens):
+        chosen = order[batch]
+        length = int(examples.lengths[chosen].max())
+        inputs = torch.from_numpy(examples.inputs[chosen, :length]).to(device)
+        targets = torch.from_numpy(examples.targets[chosen, :length]).to(device)
+        shape = (model.runs, *inputs.shape)
+        with precision:
+            losses = model.losses(inputs.expand(shape), targets.expand(shape).contiguous())
+        sums[:, chosen] = losses.sum(-1, dtype=torch.float64).cpu().numpy()
+    return sums
+
+
+def batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[slice]:
+    """Slices over sorted lengths such that rows x longest row stays within `batch_tokens`."""
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > batch_tokens:
+            yield slice(start, end)
+            start = end
+
+
+def language_modelling(model: Olmo, examples: Examples, batch_tokens: int) -> Score:
+    """Mean loss per token; its standard error treats sequences, not tokens, as the independent units."""
+    sums = sequence_losses(model, examples, batch_tokens)
+    counts = (examples.targets != IGNORE).sum(axis=1)
+    loss = sums.sum(axis=1) / counts.sum()
+    residuals = sums - loss[:, None] * counts  # linearised ratio estimator
+    n = len(counts)
+    return Score(loss, np.sqrt((residuals**2).sum(axis=1)) / counts.sum(), n)
+
+
+def classification(model: Olmo, choices: Choices, batch_tokens: int) -> Score:
+    """Loss of the right class (paper, C.1): softmax over the classes' length-normalised log likelihoods."""
+    sums = sequence_losses(model, choices.examples, batch_tokens)
+    counts = (choices.examples.targets != IGNORE).sum(axis=1)
+    n = len(choices.labels)
+    scores = torch.from_numpy(-sums / counts).view(model.runs, n, choices.answers)
+    losses = -scores.log_softmax(dim=-1)[:, torch.arange(n), torch.from_numpy(choices.labels)]
+    right = scores.argmax(dim=-1) == torch.from_numpy(choices.labels)
+    stderr = losses.std(dim=1) / n**0.5 if n > 1 else torch.zeros(model.runs)
+    accuracy = right.double().mean(dim=1).numpy()
+    return Score(losses.mean(dim=1).numpy(), stderr.numpy(), n, accuracy)
+
+
+class TaskSplit:
+    """One split of a task as token arrays, and the loss that its kind calls for."""
+
+    def __init__(self, folder: Path, split: str, kind: str, encoder: TextEncoder, context: int):
+        rows = read_split(folder, split, kind)
+        encode = encode_texts if kind == "language_modelling" else encode_choices
+        self.data: Examples | Choices = encode(rows, encoder, context)
+
+    def score(self, model: Olmo, batch_tokens: int) -> Score:
+        measure = classification if isinstance(self.data, Choices) else language_modelling
+        return measure(model, self.data, batch_tokens)
+
+
+def held_out_text(corpus: Path, context: int, tokens: int) -> Examples:
+    """The first windows of a corpus's held-out split, about `tokens` tokens, verified against their hash."""
+    text = Corpus(corpus)
+    text.verify("held_out")
+    windows = text.windows("held_out", context)
+    count = tokens // context
+    if count > len(windows):
+        raise PipelineError(
+            f"{corpus}: held-out text has {len(windows) * context:,} tokens in windows of {context}; "
+            f"evaluations.c4.tokens asks for {tokens:,}"
+        )
+    rows = windows[np.arange(count)]
+    return Examples(rows[:, :-1], rows[:, 1:], np.full(count, context))

@@ -1,0 +1,88 @@
+"""Measurements: tidy tables with one row per measured number, in parquet, with their provenance inside.
+
+Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity` exp(loss);
+`accuracy` a fraction; `l2_distance` the Euclidean norm of the change of all weights. `stderr` is the standard
+error over the `n` sequences or questions of the evaluation. A diverged run's value is NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from overtrain import PipelineError
+from overtrain.provenance import whole_file
+
+SCHEMA = pa.schema(
+    {
+        "study": pa.string(),
+        "model": pa.string(),
+        "checkpoint": pa.string(),
+        "tokens": pa.int64(),
+        "pretraining_seed": pa.int64(),
+        "task": pa.string(),
+        "recipe": pa.string(),
+        "learning_rate": pa.float64(),
+        "seed": pa.int64(),
+        "gamma": pa.float64(),
+        "epoch": pa.int64(),
+        "selection": pa.string(),  # base, best (epoch on validation), last (epoch), noise
+        "evaluation": pa.string(),  # c4, id, training
+        "metric": pa.string(),
+        "split": pa.string(),
+        "value": pa.float64(),
+        "stderr": pa.float64(),
+        "n": pa.int64(),
+        "diverged": pa.bool_(),
+    }
+)
+PROVENANCE = b"overtrain.provenance"
+
+
+def row(identity: dict, metric: str, value: float, stderr: float = math.nan, n: int = 1) -> dict:
+    """One measurement; a value that is not finite marks its run as diverged."""
+    diverged = not math.isfinite(value)
+    number = {"value": math.nan if diverged else value, "stderr": stderr, "n": n}
+    return identity | {"metric": metric, "diverged": diverged} | number
+
+
+def loss_rows(identity: dict, loss: float, stderr: float, n: int) -> list[dict]:
+    """Loss in nats and perplexity = exp(loss), its error by the delta method."""
+    perplexity = math.exp(loss) if loss < 700 else math.inf  # exp overflows above
+    return [
+        row(identity, "loss", loss, stderr, n),
+        row(identity, "perplexity", perplexity, perplexity * stderr, n),
+    ]
+
+
+def write(rows: list[dict], path: Path, origin: dict) -> None:
+    """Write rows (missing columns are null) with the provenance `origin` in the file's metadata."""
+    unknown = {key for r in rows for key in r} - set(SCHEMA.names)
+    if unknown:
+        raise ValueError(f"no measurement column {sorted(unknown)}")
+    content = json.dumps(origin, sort_keys=True).encode()
+    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({PROVENANCE: content}))
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read(path: Path) -> pa.Table:
+    """A table of measurements; PipelineError if a column is missing or the file is damaged."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PipelineError(f"{path}: not a readable parquet file ({error})") from error
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise PipelineError(f"{path}: no column {missing[0]!r}; measurements have {SCHEMA.names}")
+    return table
+
+
+def read_provenance(path: Path) -> dict:
+    """The provenance stored in a parquet file of measurements."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(PROVENANCE, b"{}"))

@@ -1,0 +1,99 @@
+"""AdamW over all parameters as one flat tensor, for one model or a stack with a learning rate per run.
+
+Every parameter becomes a view into `weights` and its gradient a view into `gradient`, so that clipping and
+the update are a handful of operations whatever the number of tensors or runs, and the whole training
+state is three tensors. Shapes: (parameters,) for one model, (runs, parameters) for a stack.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from overtrain.olmo import Olmo
+
+
+class FlatAdamW:
+    """AdamW (Loshchilov & Hutter 2019) with muP's learning-rate multipliers and a clip per run.
+
+    `learning_rate` is a float, or (runs,) for a stack. muP multiplies the rate of a tensor and divides its
+    weight decay by the same number (see `architecture`), so the decay per step needs no multiplier.
+    `clip` bounds the L2 norm of each run's own gradient; None leaves it.
+    """
+
+    def __init__(
+        self,
+        model: Olmo,
+        learning_rate: float | Tensor,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.0,
+        clip: float | None = 1.0,
+        eps: float = 1e-8,
+    ):
+        named = list(model.named_parameters())
+        stack = () if model.runs is None else (model.runs,)
+        device = named[0][1].device
+        sizes = [p.numel() // (model.runs or 1) for _, p in named]
+        self.weights = torch.empty(*stack, sum(sizes), device=device)
+        self.gradient = torch.zeros_like(self.weights)
+        self.mean = torch.zeros_like(self.weights)
+        self.square = torch.zeros_like(self.weights)
+        self.steps = 0
+        multipliers = []
+        for (name, p), w, g in zip(
+            named, self.weights.split(sizes, -1), self.gradient.split(sizes, -1), strict=True
+        ):
+            w.copy_(p.detach().reshape(w.shape))
+            p.data, p.grad = w.view(p.shape), g.view(p.shape)
+            multipliers.append(model.architecture.lr_multiplier(name))
+        self.multiplier = torch.repeat_interleave(
+            torch.tensor(multipliers, device=device), torch.tensor(sizes, device=device)
+        )
+        rate = torch.as_tensor(learning_rate, dtype=torch.float32, device=device)
+        self.rate = rate.view(*stack, 1) if rate.dim() else rate
+        self.betas, self.weight_decay, self.clip, self.eps = betas, weight_decay, clip, eps
+        self._update = torch.compile(update) if device.type == "cuda" else update
+
+    def zero_grad(self) -> None:
+        self.gradient.zero_()
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """One update at `scale` (the schedule's fraction) times the learning rate."""
+        self.steps += 1
+        if self.clip is not None:
+            norm = self.gradient.norm(dim=-1, keepdim=True)
+            self.gradient.mul_((self.clip / (norm + 1e-6)).clamp(max=1.0))
+        first, second = self.betas
+        self._update(
+            self.weights,
+            self.gradient,
+            self.mean,
+            self.square,
+            rate=self.rate * scale / (1 - first**self.steps) * self.multiplier,
+            decay=1 - self.rate * scale * self.weight_decay,
+            root=torch.tensor(math.sqrt(1 - second**self.steps), device=self.weights.device),
+            betas=self.betas,
+            eps=self.eps,
+        )
+
+
+def update(
+    weights: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    rate: Tensor,
+    decay: Tensor,
+    root: Tensor,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """AdamW in place; `rate` already holds the schedule, muP's multiplier and the first bias correction."""
+    first, second = betas
+    mean.lerp_(gradient, 1 - first)
+    square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+    weights.mul_(decay)
+    weights.sub_(mean / (square.sqrt() / root + eps) * rate)

@@ -1,0 +1,73 @@
+"""Gaussian perturbation of a checkpoint (paper, eq. 1 and C.2): theta + gamma * std_init * noise, tensor by tensor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from overtrain import PipelineError
+from overtrain.evaluate import language_modelling
+from overtrain.olmo import MUP, Olmo, load_tensors, read_architecture
+from overtrain.provenance import seed_of
+from overtrain.tasks import Examples
+
+
+def initial_std(checkpoint: Path) -> dict[str, float]:
+    """Every tensor's standard deviation at initialisation, as saved beside the weights."""
+    path = checkpoint / MUP
+    try:
+        table = json.loads(path.read_text())["tensors"]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise PipelineError(
+            f"{path}: the initial std of each tensor is missing ({error})"
+        ) from error
+    return {name: values["init_std"] for name, values in table.items()}
+
+
+def noise(model: str, name: str, seed: int, shape: torch.Size) -> Tensor:
+    """Unit Gaussian noise of one tensor: the same for every budget and gamma of a model and seed."""
+    generator = torch.Generator().manual_seed(seed_of("gaussian", model, name, seed))
+    return torch.randn(shape, generator=generator)
+
+
+def perturbed(
+    weights: dict[str, Tensor], std: dict[str, float], model: str, members: list[tuple[float, int]]
+) -> dict[str, Tensor]:
+    """Weights (members, out, in) of each (gamma, seed)."""
+    tensors = {}
+    for name, tensor in weights.items():
+        draws = {seed: noise(model, name, seed, tensor.shape) for _, seed in members}
+        tensors[name] = torch.stack(
+            [tensor + gamma * std[name] * draws[seed] for gamma, seed in members]
+        )
+    return tensors
+
+
+def perturb_gaussian(
+    checkpoint: Path,
+    text: Examples,
+    gammas: list[float],
+    seeds: list[int],
+    width: int,
+    batch_tokens: int,
+    identity: dict,
+    device: torch.device,
+) -> list[dict]:
+    """Loss on held-out text for the base (gamma 0) and each gamma x noise seed; measurement rows."""
+    a = read_architecture(checkpoint)
+    weights, std = load_tensors(checkpoint), initial_std(checkpoint)
+    members = [(0.0, -1)] + [(gamma, seed) for gamma in gammas for seed in seeds]
+    rows = []
+    for start in tqdm(range(0, len(members), width), desc="perturb", mininterval=5):
+        own = members[start : start + width]
+        tensors = perturbed(weights, std, identity["model"], own)
+        model = Olmo(a, len(own)).load(tensors).to(device)
+        score = language_modelling(model, text, batch_tokens)
+        for r, (gamma, seed) in enumerate(own):
+            selection = "noise" if gamma else "base"
+            rows += score.rows(identity | {"gamma": gamma, "seed": seed, "selection": selection}, r)
+    return rows

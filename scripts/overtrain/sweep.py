@@ -1,0 +1,97 @@
+"""What the rules that modify a checkpoint have in common: its identity, device, memory and inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from overtrain import job
+from overtrain.catalogue import STUDY, Catalogue
+from overtrain.corpora import MANIFEST
+from overtrain.evaluate import Score
+from overtrain.finetune import load_stacks
+from overtrain.olmo import WEIGHTS, read_architecture
+from overtrain.provenance import sha256
+from overtrain.tokenizer import TextEncoder, load_encoder
+
+
+class Sweep:
+    """A rule's job on one (model, checkpoint) and, for fine-tuning, one (task, recipe)."""
+
+    def __init__(self, snakemake: object):
+        self.snakemake = snakemake
+        w, config = snakemake.wildcards, snakemake.config
+        torch.set_num_threads(snakemake.threads)
+        self.checkpoint = Path(snakemake.input.checkpoint)
+        point = Catalogue(config).checkpoint(w.model, w.checkpoint)
+        self.identity = {
+            "study": STUDY,
+            "model": w.model,
+            "checkpoint": w.checkpoint,
+            "tokens": point.tokens,
+            "pretraining_seed": point.seed,
+        }
+        if task := w.get("task"):
+            self.identity |= {"task": task, "recipe": w.recipe}
+            self.task = Path("results/tasks", task)
+            self.kind = config["tasks"][task]["kind"]
+        self.batch_tokens = config["evaluations"]["batch_tokens"]
+        gpu = snakemake.resources.get("gpu", 0)
+        self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        if gpu and self.device.type == "cpu":
+            print("warning: the rule asks for a GPU; none is visible and the CPU is used")
+
+    @cached_property
+    def context(self) -> int:
+        return read_architecture(self.checkpoint).context
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        return load_encoder(self.checkpoint)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a stack may take: most of the GPU, or of the job's memory after torch itself."""
+        if self.device.type == "cuda":
+            return int(0.85 * torch.cuda.mem_get_info()[0])
+        return int(0.8 * (self.snakemake.resources.mem_mb - 500) * 2**20)
+
+    @property
+    def width(self) -> int:
+        """Members of a stack in evaluation: weights, and the logits and activations of one pass."""
+        a = read_architecture(self.checkpoint)
+        tokens = max(self.batch_tokens, a.context)
+        member = a.parameter_counts()["total"] + tokens * (3 * a.vocabulary + 8 * a.mlp_size)
+        return max(1, self.memory // (4 * member))
+
+    def measure(self, evaluation: str, split: str, score: Callable[..., Score]) -> list[dict]:
+        """Rows of every snapshot of the sweep and of its base, for one evaluation and split."""
+        identity = self.identity | {"evaluation": evaluation, "split": split}
+        rows = []
+        runs = Path(self.snakemake.input.runs)
+        for snapshots, model in load_stacks(self.checkpoint, runs, self.width, self.device):
+            result = score(model)
+            for place, snapshot in enumerate(snapshots):
+                for selection in snapshot.selections:
+                    own = identity | snapshot.identity() | {"selection": selection}
+                    rows += result.rows(own, place)
+        return rows
+
+    def origin(self) -> dict:
+        """Provenance: the slice of the rule, and the hash of every input that is data."""
+        data = {}
+        for name, path in self.snakemake.input.items():
+            path = Path(path)
+            if name == "checkpoint":
+                data[name] = sha256(path / WEIGHTS)
+            elif name == "corpus":
+                data[name] = json.loads((path / MANIFEST).read_text())["sha256"]
+            elif path.is_file():
+                data[name] = sha256(path)
+        cuda = self.device.type == "cuda"
+        device = torch.cuda.get_device_name(self.device) if cuda else "cpu"
+        return job.origin(self.snakemake, data, device)

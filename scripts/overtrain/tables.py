@@ -1,0 +1,110 @@
+"""Tables of settings (paper, Tables 3 and 4), written as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from overtrain.architecture import Architecture
+from overtrain.provenance import whole_file
+
+
+def pretraining(settings: dict) -> pd.DataFrame:
+    """Table 3: a column for each model. Parameters are counted from the shapes that are built."""
+    p = settings["pretraining"]
+    columns = {}
+    for name in settings["models"]:
+        model = settings["model_settings"][name]
+        a = Architecture(**model["architecture"])
+        counts = a.parameter_counts()
+        columns[model["title"]] = {
+            "Layers": a.layers,
+            "Heads": a.heads,
+            "Unique tokens": a.vocabulary,
+            "Hidden dimension": a.hidden_size,
+            "MLP dimension (each matrix)": a.mlp_size,
+            "Context length": a.context,
+            "Parameters, total": f"{counts['total']:,}",
+            "Parameters, non-embedding": f"{counts['non_embedding']:,}",
+            "Activation": "SwiGLU",
+            "muP base width": a.base_width or "standard parameterisation",
+            "Attention dropout": p["dropout"]["attention"],
+            "Residual dropout": p["dropout"]["residual"],
+            "Embedding dropout": p["dropout"]["embedding"],
+            "Optimizer": "AdamW",
+            "Learning rate": f"{p['learning_rate']:g}",
+            "Betas": ", ".join(f"{b:g}" for b in p["betas"]),
+            "Schedule": "cosine to zero",
+            "Warm-up": f"{p['warmup']:.0%} of training",
+            "Weight decay": p["weight_decay"],
+            "Batch size (windows)": p["batch_size"],
+            "Token budgets": ", ".join(model["budgets"]),
+            "Pre-training seeds": len(model["seeds"]),
+        }
+    return pd.DataFrame(columns).rename_axis("Hyperparameter")
+
+
+def finetuning(settings: dict) -> pd.DataFrame:
+    """Table 4: a column for each recipe."""
+    columns = {}
+    for name in settings["recipes"]:
+        r = settings["recipe_settings"][name]
+        columns[name] = {
+            "Learning rates": ", ".join(f"{rate:g}" for rate in r["learning_rates"]),
+            "Batch size": r["batch_size"],
+            "Scheduler": r["scheduler"],
+            "Warm-up": f"{r['warmup']:.0%} of training",
+            "Optimizer": "AdamW",
+            "Betas": ", ".join(f"{b:g}" for b in r["betas"]),
+            "Weight decay": r["weight_decay"],
+            "Gradient clip (L2)": r["clip"] if r["clip"] is not None else "none",
+            "Dropout": max(r["dropout"].values()),
+            "Epochs": f"{r['epochs']}, best on validation",
+            "Seeds": len(r["seeds"]),
+        }
+    return pd.DataFrame(columns).rename_axis("Hyperparameter")
+
+
+CONTENTS = {"pretraining": pretraining, "finetuning": finetuning}
+
+
+def write(settings: dict, csv: Path) -> None:
+    """Write the table that `settings` asks for to `csv` and, beside it, .md and .tex."""
+    table = CONTENTS[settings["content"]](settings).astype(str)
+    scale = f" ({settings['scale']})" if settings["scale"] else ""
+    caption = settings["caption"] + scale
+    with whole_file(csv) as temporary:
+        table.to_csv(temporary)
+    with whole_file(csv.with_suffix(".md")) as temporary:
+        temporary.write_text(f"{table.to_markdown()}\n\n{caption}\n")
+    with whole_file(csv.with_suffix(".tex")) as temporary:
+        temporary.write_text(latex(table, caption))
+
+
+def latex(table: pd.DataFrame, caption: str) -> str:
+    """A booktabs table; long cells wrap."""
+    escape = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#"})
+    lines = [
+        " & ".join(str(cell).translate(escape) for cell in (index, *row)) + r" \\"
+        for index, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    header = (
+        " & ".join(str(c).translate(escape) for c in (table.index.name, *table.columns)) + r" \\"
+    )
+    width = 0.7 / len(table.columns)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{caption.translate(escape)}}}",
+            rf"\begin{{tabular}}{{l*{{{len(table.columns)}}}{{p{{{width:.2f}\linewidth}}}}}}",
+            r"\toprule",
+            header,
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )

@@ -1,0 +1,274 @@
+"""Fine-tuning tasks: rows from the hub or from embedded text, three splits as parquet, token arrays.
+
+A task is `language_modelling` (a text) or `classification` (a prompt, its possible answers, and which one is
+right). Templates of the configuration turn a source's columns into these; the answers of classification are
+templates too, so that they can be fixed words (MR) or differ by example (SIQA).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from overtrain import PipelineError, docstrings
+from overtrain.architecture import IGNORE
+from overtrain.corpora import resolve_revision
+from overtrain.provenance import seed_of, sha256, whole_file, write_json
+from overtrain.tokenizer import TextEncoder
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = {
+    "language_modelling": {"text": pa.string()},
+    "classification": {
+        "prompt": pa.string(),
+        "choices": pa.list_(pa.string()),
+        "label": pa.int64(),
+    },
+}
+
+# --- sources: lists of rows, a dictionary each ----------------------------------------------------
+
+
+def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
+    """Rows of a hub data set (or a local folder of the same files) by our split names, and its revision."""
+    from datasets import load_dataset
+
+    revision = resolve_revision(source["dataset"], source["revision"])
+    rows = {}
+    for split, name in source["splits"].items():
+        data = load_dataset(
+            source["dataset"],
+            source.get("name"),
+            data_dir=source.get("data_dir"),
+            revision=None if Path(source["dataset"]).is_dir() else revision,
+            split=name,
+            streaming=True,
+        )
+        if "take" in source:  # a subset of a data set too large to download (Starcoder)
+            data = data.shuffle(seed=0, buffer_size=10_000).take(source["take"])
+        rows[split] = list(data)
+    return rows, revision
+
+
+def rows_from_packages(source: dict) -> list[dict]:
+    """Rows made of the text of installed packages, in the order of their hash.
+
+    kind "docstrings" and "functions": one piece of text a row, of `characters` from a place that the
+    document's hash chooses (whole documents without it), with its package and module.
+    kind "continuations": a `context` and the text that follows it among two that do not, in answer_a, answer_b,
+    answer_c; `label` is a, b or c.
+    kind "pairs": `first` and `second`; `label` is yes if the second follows the first, else no.
+    """
+    kind = source["kind"]
+    text_kind = "functions" if kind == "functions" else "docstrings"
+    documents = docstrings.extract(source["packages"], text_kind)
+    if kind in ("docstrings", "functions"):
+        return [
+            {"text": piece(d, source.get("characters")), "package": d.package, "module": d.module}
+            for d in documents
+        ]
+    before, after = source["before"], source["after"]
+    cuts = [piece(d, before + after) for d in documents]
+    parts = [(cut[:before], cut[before:]) for cut in cuts if len(cut) == before + after]
+    rows = []
+    for i, (first, second) in enumerate(parts):
+        draw = random.Random(seed_of(kind, first, second))
+        if kind == "pairs":
+            follows = draw.random() < 0.5
+            other = second if follows else parts[draw.randrange(len(parts))][1]
+            rows.append({"first": first, "second": other, "label": "yes" if follows else "no"})
+        else:
+            wrong = [parts[draw.randrange(len(parts))][1] for _ in range(2)]
+            label = draw.randrange(3)
+            answers = wrong[:label] + [second] + wrong[label:]
+            row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
+            rows.append({"context": first, "label": "abc"[label]} | row)
+    return rows
+
+
+def piece(document: docstrings.Document, characters: int | None) -> str:
+    text = " ".join(document.text.split()) if characters else document.text
+    if not characters or len(text) <= characters:
+        return text
+    start = int(document.order[:8], 16) % (len(text) - characters + 1)
+    return text[start : start + characters]
+
+
+# --- splits ---------------------------------------------------------------------------------------
+
+
+def example_of(row: dict, task: dict) -> dict:
+    """Fill the task's templates with a row; PipelineError names a column that is not there."""
+    try:
+        if task["kind"] == "language_modelling":
+            return {"text": task["text"].format_map(row)}
+        values = [str(value) for value in task["label"]["values"]]
+        label = str(row[task["label"]["column"]])
+        if label not in values:
+            raise PipelineError(
+                f"label {label!r} of column {task['label']['column']!r} is not in {values}"
+            )
+        return {
+            "prompt": task["prompt"].format_map(row),
+            "choices": [choice.format_map(row) for choice in task["choices"]],
+            "label": values.index(label),
+        }
+    except KeyError as error:
+        raise PipelineError(f"no column {error}; the source has {sorted(row)}") from error
+
+
+def columns_of(task: dict) -> set[str]:
+    """The columns of the source that the task's templates name."""
+    templates = [task["text"]] if "text" in task else [task["prompt"], *task["choices"]]
+    names = {name for t in templates for _, name, _, _ in string.Formatter().parse(t) if name}
+    return names | ({task["label"]["column"]} if "label" in task else set())
+
+
+def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) -> dict[str, list]:
+    """Examples by split, disjoint by content and at most `task["examples"][split]` each.
+
+    A source with splits of its own keeps them; what it lacks (a public validation or test set) is taken
+    from its training rows, in an order drawn from the task's name.
+    """
+    given = rows if isinstance(rows, dict) else {"train": rows}
+    examples: dict[str, list[dict]] = {}
+    for split, split_rows_ in given.items():
+        examples[split] = [example_of(row, task) for row in split_rows_]
+        random.Random(seed_of("task order", name, split)).shuffle(examples[split])
+    seen: set[str] = set()
+    result: dict[str, list[dict]] = {}
+    for split in ("test", "validation", "train"):  # training yields to the others
+        source = examples.get(split, examples["train"])
+        chosen = []
+        for example in source:
+            if len(chosen) == task["examples"][split]:
+                break
+            key = hashlib.sha256(repr(sorted(example.items())).encode()).hexdigest()
+            if key not in seen:
+                seen.add(key)
+                chosen.append(example)
+        if not chosen:
+            raise PipelineError(f"tasks.{name}: the {split} split is empty")
+        result[split] = chosen
+    return result
+
+
+def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
+    """Write `{split}.parquet` and `manifest.json` (source, revision, hashes, counts) of one task."""
+    source = task["source"]
+    try:
+        if "dataset" in source:
+            rows, revision = rows_from_hub(source)
+        else:
+            rows, revision = rows_from_packages(source), "installed packages"
+        splits = split_rows(rows, task, name)
+    except PipelineError as error:
+        raise PipelineError(
+            f"tasks.{name}: {error}".replace(f"tasks.{name}: tasks.{name}:", f"tasks.{name}:")
+        )
+    schema = pa.schema(COLUMNS[task["kind"]])
+    manifest = {"kind": task["kind"], "provenance": origin, "revision": revision, "source": source}
+    manifest["splits"] = {}
+    for split, examples in splits.items():
+        path = folder / f"{split}.parquet"
+        with whole_file(path) as temporary:
+            pq.write_table(pa.Table.from_pylist(examples, schema), temporary)
+        manifest["splits"][split] = {"examples": len(examples), "sha256": sha256(path)}
+    write_json(folder / "manifest.json", manifest)
+
+
+# --- token arrays ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Padded sequences (n, length): inputs, targets (IGNORE where no loss), and their true lengths (n,)."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Every answer of every question as a sequence: examples (n x answers), and the right answers (n,)."""
+
+    examples: Examples
+    labels: np.ndarray
+    answers: int
+
+
+def read_split(folder: Path, split: str, kind: str) -> list[dict]:
+    """The rows of a split; PipelineError for a missing column or an empty file."""
+    path = folder / f"{split}.parquet"
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PipelineError(f"{path}: not a readable parquet file ({error})") from error
+    missing = set(COLUMNS[kind]) - set(table.column_names)
+    if missing:
+        raise PipelineError(f"{path}: no column {sorted(missing)[0]!r}; a {kind} task needs it")
+    if table.num_rows == 0:
+        raise PipelineError(f"{path}: the split is empty")
+    return table.to_pylist()
+
+
+def pad(sequences: Sequence[np.ndarray], first_target: Sequence[int], padding: int) -> Examples:
+    """Sequences of ids to inputs and targets; position `first_target` of a sequence is its first with loss."""
+    length = max(len(s) for s in sequences) - 1
+    inputs = np.full((len(sequences), length), padding, dtype=np.int64)
+    targets = np.full((len(sequences), length), IGNORE, dtype=np.int64)
+    for i, (ids, first) in enumerate(zip(sequences, first_target, strict=True)):
+        inputs[i, : len(ids) - 1] = ids[:-1]
+        targets[i, first - 1 : len(ids) - 1] = ids[first:]
+    return Examples(inputs, targets, np.array([len(s) - 1 for s in sequences]))
+
+
+def encode_texts(rows: list[dict], encoder: TextEncoder, context: int) -> Examples:
+    """Language modelling: loss on every token but the first; the end of text closes what is not cut."""
+    end = np.array([encoder.end_of_text], dtype=np.uint16)
+    ids = [
+        np.concatenate([e, end])[: context + 1] for e in encoder.encode([r["text"] for r in rows])
+    ]
+    return pad(ids, [1] * len(ids), encoder.end_of_text)
+
+
+def encode_choices(rows: list[dict], encoder: TextEncoder, context: int) -> Choices:
+    """Classification: each prompt followed by each answer, loss on the answer; long prompts lose their start."""
+    answers = len(rows[0]["choices"])
+    prompts = encoder.encode([row["prompt"] for row in rows])
+    choices = encoder.encode([choice for row in rows for choice in row["choices"]])
+    end = np.array([encoder.end_of_text], dtype=np.uint16)
+    sequences, first = [], []
+    for i, prompt in enumerate(prompts):
+        own = choices[i * answers : (i + 1) * answers]
+        longest = max(len(choice) for choice in own)
+        if longest >= context:
+            raise PipelineError(
+                f"an answer of {longest} tokens leaves no room in a context of {context}"
+            )
+        room = context + 1 - longest
+        kept = np.concatenate([end, prompt])[-room:]
+        for choice in own:
+            sequences.append(np.concatenate([kept, choice]))
+            first.append(len(kept))
+    labels = np.array([row["label"] for row in rows])
+    return Choices(pad(sequences, first, encoder.end_of_text), labels, answers)
+
+
+def right_answers(choices: Choices) -> Examples:
+    """The sequences of the right answers alone: what a classification task trains on."""
+    chosen = np.arange(len(choices.labels)) * choices.answers + choices.labels
+    e = choices.examples
+    return Examples(e.inputs[chosen], e.targets[chosen], e.lengths[chosen])
