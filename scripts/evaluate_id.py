@@ -2,19 +2,14 @@
 
 from pathlib import Path
 
-from overtrain import job
+from overtrain import job, measurements
+from overtrain.evaluate import TaskSplit
+from overtrain.sweep import Sweep
 
 with job.logged(snakemake.log[0]):
-    from overtrain import measurements
-    from overtrain.evaluate import TaskSplit
-    from overtrain.sweep import Sweep
-
     sweep = Sweep(snakemake)
-    splits = {
-        s: TaskSplit(sweep.task, s, sweep.kind, sweep.encoder, sweep.context)
-        for s in ("validation", "test")
-    }
     rows = []
-    for split, data in splits.items():
-        rows += sweep.measure("id", split, lambda model: data.score(model, sweep.batch_tokens))
+    for split in ("validation", "test"):
+        data = TaskSplit(sweep.task, split, sweep.kind, sweep.encoder, sweep.context)
+        rows += sweep.measure("id", split, data.score)
     measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())

@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
-from overtrain import job
+from overtrain import job, measurements, plots
+from overtrain.provenance import sha256, write_json
 
 with job.logged(snakemake.log[0]):
-    from overtrain import measurements, plots
-    from overtrain.provenance import sha256, write_json
-
     aggregate = Path(snakemake.input.aggregate)
     settings = json.loads(snakemake.params.config)
     plots.draw(measurements.read(aggregate).to_pandas(), settings, Path(snakemake.output.pdf))
     origin = job.origin(snakemake, {"aggregate": sha256(aggregate)})
-    sources = measurements.read_provenance(aggregate).get("sources", {})
+    sources = measurements.read_provenance(aggregate)["sources"]
     write_json(Path(snakemake.output.provenance), origin | {"sources": sources})

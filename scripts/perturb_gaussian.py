@@ -3,20 +3,17 @@
 import json
 from pathlib import Path
 
-from overtrain import job
+from overtrain import job, measurements
+from overtrain.evaluate import held_out_text
+from overtrain.perturb import perturb_gaussian
+from overtrain.sweep import Sweep
 
 with job.logged(snakemake.log[0]):
-    from overtrain import measurements
-    from overtrain.evaluate import held_out_text
-    from overtrain.perturb import perturb_gaussian
-    from overtrain.sweep import Sweep
-
     sweep = Sweep(snakemake)
     config = json.loads(snakemake.params.config)
-    text = held_out_text(Path(snakemake.input.corpus), sweep.context, config["tokens"])
     rows = perturb_gaussian(
         sweep.checkpoint,
-        text,
+        held_out_text(Path(snakemake.input.corpus), sweep.context, config["tokens"]),
         config["gammas"],
         config["seeds"],
         sweep.width,

@@ -3,23 +3,20 @@
 import json
 from pathlib import Path
 
+import torch
+
 from overtrain import job
+from overtrain.corpora import Corpus
+from overtrain.pretrain import Machine, Pretraining, pretrain
 
 with job.logged(snakemake.log[0]):
-    import torch
-    from overtrain.corpora import Corpus
-    from overtrain.pretrain import Machine, Pretraining, pretrain
-
     torch.set_num_threads(snakemake.threads)
     limits = snakemake.config["resources"]["pretrain"]
     gpus = min(snakemake.resources.get("gpu", 0), torch.cuda.device_count())
     if gpus < limits["gpu"]:
         print(f"warning: the rule asks for {limits['gpu']} GPUs; {gpus} are visible")
-    machine = Machine(
-        micro_batch=limits["micro_batch"], state_seconds=600, threads=snakemake.threads, gpus=gpus
-    )
+    machine = Machine(limits["micro_batch"], 600, snakemake.threads, gpus)
     corpus = Path(snakemake.input.corpus)
-    device = torch.cuda.get_device_name() if gpus else "cpu"
     data = {"corpus": Corpus(corpus).manifest["sha256"]}
     pretrain(
         Pretraining.from_config(json.loads(snakemake.params.config)),
@@ -27,5 +24,5 @@ with job.logged(snakemake.log[0]):
         corpus,
         Path(snakemake.output.checkpoint),
         Path("results/state", snakemake.wildcards.model, snakemake.wildcards.checkpoint),
-        job.origin(snakemake, data, device),
+        job.origin(snakemake, data, torch.cuda.get_device_name() if gpus else "cpu"),
     )

@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-from overtrain import job
+from overtrain import job, tables
+from overtrain.provenance import write_json
 
 with job.logged(snakemake.log[0]):
-    from overtrain import tables
-    from overtrain.provenance import write_json
-
     tables.write(json.loads(snakemake.params.config), Path(snakemake.output.csv))
     write_json(Path(snakemake.output.provenance), job.origin(snakemake, {}))

@@ -1,6 +1,8 @@
-"""The library behind the pipeline: from text to checkpoints, modifications, measurements and figures.
+"""The library behind the pipeline: from text to checkpoints, modifications, measurements and
+figures.
 
-Nothing in here knows Snakemake; each module is importable and testable alone, in the order data flows:
+Nothing in here knows Snakemake; each module is importable and testable alone, in the order data
+flows:
 
     config -> catalogue                      what is asked for, checked before anything runs
     docstrings, tokenizer, corpora, tasks    text in, token shards and task splits out

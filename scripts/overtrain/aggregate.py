@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from overtrain import measurements
 from overtrain.provenance import sha256
 
-# Metrics and selections that each kind of plot reads; the loss is what the cut on learning rates is on.
+# Metrics and selections that each kind of plot reads; the loss is what the cut on learning rates is
+# on.
 READS = {
     "noise_by_tokens": ({"loss", "perplexity"}, {"base", "noise"}),
     "learning_rates_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
@@ -20,7 +21,9 @@ READS = {
 
 
 def aggregate(files: list[Path], figure: dict, output: Path, origin: dict) -> pa.Table:
-    """Concatenate the rows that `figure` reads from `files` and write them with all their provenance."""
+    """Concatenate the rows that `figure` reads from `files` and write them with all their
+    provenance.
+    """
     metrics, selections = READS[figure["plot"]]
     tables, sources = [], {}
     for path in files:

@@ -1,16 +1,18 @@
 """The OLMo architecture as numbers: shapes, parameter counts and muP, without torch.
 
 OLMo here is the first one (non-parametric LayerNorm, RoPE, SwiGLU, no biases), as
-`transformers.OlmoForCausalLM` implements it. muP follows Yang et al. (2022, Tensor Programs V, Table 3),
-whose form needs no multiplier at run time, so a saved checkpoint is an ordinary `OlmoForCausalLM`:
+`transformers.OlmoForCausalLM` implements it. muP follows Yang et al. (2022, Tensor Programs V,
+Table 3), whose form needs no multiplier at run time, so a saved checkpoint is an ordinary
+`OlmoForCausalLM`:
 
     group        init std                        AdamW learning rate   weight decay
     embedding    1 / sqrt(base)                  1                     1
     hidden       1 / sqrt(fan_in)                base / width          width / base
     head         sqrt(base) / width              base / width          width / base
 
-Weight decay grows as the rate shrinks, so that rate x decay, the decay per step, stays the same at every
-width (as in the authors' `mup` package). At width = base all of it is the standard parameterisation.
+Weight decay grows as the rate shrinks, so that rate x decay, the decay per step, stays the same at
+every width (as in the authors' `mup` package). At width = base all of it is the standard
+parameterisation.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ IGNORE = -100  # a target with this id carries no loss (torch's default)
 class Architecture:
     """Shape of one OLMo.
 
-    `mlp_size` is the width of *each* of the three SwiGLU matrices (`intermediate_size` in transformers);
-    `base_width` is the width at which muP equals the standard parameterisation, or None for the standard
-    parameterisation at every width.
+    `mlp_size` is the width of *each* of the three SwiGLU matrices (`intermediate_size` in
+    transformers); `base_width` is the width at which muP equals the standard parameterisation, or
+    None for the standard parameterisation at every width.
     """
 
     layers: int

@@ -1,8 +1,9 @@
-"""What each file depends on: checkpoints, targets, the files they need, and their slices of the configuration.
+"""What each file depends on: checkpoints, targets, the files they need, and their slices of the
+configuration.
 
-Read by the Snakefile at every start and in every cluster job, so it imports nothing but the standard
-library. A slice is exactly what a rule's result depends on, as one sorted JSON string: Snakemake compares
-parameters by their text, and an overlay may permute keys.
+Read by the Snakefile at every start and in every cluster job, so it imports nothing but the
+standard library. A slice is exactly what a rule's result depends on, as one sorted JSON string:
+Snakemake compares parameters by their text, and an overlay may permute keys.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class Catalogue:
         return dumps(target | {"scale": self.config["scale"]})
 
     def runtime(self, model: str, checkpoint: str, attempt: int) -> int:
-        """Minutes to ask for: half as long again as expected, at most the rule's limit; it resumes."""
+        """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""
         settings, limits = self.config["models"][model], self.config["resources"]["pretrain"]
         expected = self.checkpoint(model, checkpoint).tokens / settings["tokens_per_second"] / 60
         return min(limits["runtime"], round(attempt * (30 + 1.5 * expected)))

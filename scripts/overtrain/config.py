@@ -1,4 +1,5 @@
-"""The configuration, checked before the workflow is built: by schema, then that every name it uses exists.
+"""The configuration, checked before the workflow is built: by schema, then that every name it uses
+exists.
 
 An error is one line: the key, its value, and what would be right.
 """
@@ -21,8 +22,8 @@ SCHEMA = Path(__file__).with_name("config.schema.json")
 def check(config: dict, base: dict, overlay: dict) -> None:
     """Raise PipelineError at the first fault of the merged `config`.
 
-    base: config.yaml alone; overlay: what profiles, --configfile and --config laid over it, which may
-    change values but not add keys.
+    base: config.yaml alone; overlay: what profiles, --configfile and --config laid over it, which
+    may change values but not add keys.
     """
     for path in added_keys(overlay, base):
         *parents, key = path
@@ -30,7 +31,8 @@ def check(config: dict, base: dict, overlay: dict) -> None:
         for parent in parents:
             level = level[parent]
         raise PipelineError(
-            f"the overlay adds the key {'.'.join(path)}, which config.yaml does not have{near(key, level)}"
+            f"the overlay adds the key {'.'.join(path)}, "
+            f"which config.yaml does not have{near(key, level)}"
         )
     check_schema(config)
     check_names(config)
@@ -100,7 +102,9 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(config: dict) -> None:
-    """Every model, task, recipe, corpus and set that is named must exist; further checks across keys."""
+    """Every model, task, recipe, corpus and set that is named must exist; further checks across
+    keys.
+    """
 
     def known(where: str, name: str, section: str) -> None:
         if name not in config[section]:

@@ -1,8 +1,10 @@
-"""Pre-training text as token shards: built from embedded docstrings or from the hub, read by memory map.
+"""Pre-training text as token shards: built from embedded docstrings or from the hub, read by memory
+map.
 
-A corpus is a folder: `train-*.bin` and `held_out-*.bin` (little-endian uint16 ids, documents separated by
-the end-of-text id), the tokenizer, and `manifest.json` with every shard's hash. A document is held out by its
-own hash, so that equal documents are always on the same side and the two splits are disjoint by content.
+A corpus is a folder: `train-*.bin` and `held_out-*.bin` (little-endian uint16 ids, documents
+separated by the end-of-text id), the tokenizer, and `manifest.json` with every shard's hash. A
+document is held out by its own hash, so that equal documents are always on the same side and the
+two splits are disjoint by content.
 """
 
 from __future__ import annotations
@@ -129,8 +131,9 @@ def build_from_docstrings(config: dict, folder: Path, workers: int) -> dict:
 def build_from_hub(config: dict, folder: Path, work: Path, workers: int) -> dict:
     """Stream, tokenise and shard a hub data set, one source file a shard. Returns the manifest.
 
-    Finished shards wait in `work`, outside the outputs that Snakemake clears, so an interrupted build goes
-    on with the next file. Only `config["train_tokens"]` tokens are kept: files are taken in order.
+    Finished shards wait in `work`, outside the outputs that Snakemake clears, so an interrupted
+    build goes on with the next file. Only `config["train_tokens"]` tokens are kept: files are taken
+    in order.
     """
     source = config["source"]
     revision = resolve_revision(source["dataset"], source["revision"])
@@ -157,8 +160,8 @@ def build_from_hub(config: dict, folder: Path, work: Path, workers: int) -> dict
                 break
         else:
             raise PipelineError(
-                f"{source['dataset']}: {source['file_count']} files hold {total:,} training tokens; "
-                f"train_tokens asks for {config['train_tokens']:,}"
+                f"{source['dataset']}: its {source['file_count']} files hold {total:,} training "
+                f"tokens; train_tokens asks for {config['train_tokens']:,}"
             )
     with whole_folder(folder) as temporary:
         for found in shards:
@@ -174,7 +177,7 @@ def build_from_hub(config: dict, folder: Path, work: Path, workers: int) -> dict
 
 
 def resolve_revision(dataset: str, revision: str) -> str:
-    """The commit SHA that `revision` names on the hub; a local folder has none and keeps the name."""
+    """The commit SHA that `revision` names on the hub; a local folder keeps the name."""
     if Path(dataset).is_dir():
         return revision
     from huggingface_hub import HfApi
@@ -235,7 +238,9 @@ class Corpus:
             raise PipelineError(f"{path}: not a readable manifest ({error})") from error
 
     def verify(self, split: str) -> None:
-        """Compare every shard of `split` with the manifest; PipelineError names the first that differs."""
+        """Compare every shard of `split` with the manifest; PipelineError names the first that
+        differs.
+        """
         for shard in self.manifest["splits"][split]["shards"]:
             path = self.folder / shard["file"]
             if not path.exists():
@@ -254,8 +259,8 @@ class Corpus:
 class Windows:
     """Consecutive windows of `context` inputs and their targets: rows of context + 1 tokens.
 
-    Neighbours share one token (the last target is the next first input); the end of a shard that fills no
-    window is left out.
+    Neighbours share one token (the last target is the next first input); the end of a shard that
+    fills no window is left out.
     """
 
     def __init__(self, arrays: list[np.ndarray], context: int):
@@ -283,8 +288,8 @@ class Windows:
 def shuffled(positions: np.ndarray, n: int, seed: int) -> np.ndarray:
     """Where each position in 0 .. n - 1 comes to stand in a random permutation of n.
 
-    A four-round Feistel network over the next even power of two, walked until the value falls below n: a
-    bijection without a table, which for 128 B tokens would take a gigabyte per process.
+    A four-round Feistel network over the next even power of two, walked until the value falls below
+    n: a bijection without a table, which for 128 B tokens would take a gigabyte per process.
     """
     bits = max(1, ((n - 1).bit_length() + 1) // 2)
     mask = np.uint64((1 << bits) - 1)
@@ -308,8 +313,8 @@ def shuffled(positions: np.ndarray, n: int, seed: int) -> np.ndarray:
 def ordered_windows(windows: Windows, seed: int, say: Callable[[str], None]) -> Callable:
     """A function (first, count) -> rows for positions of an endless stream over shuffled windows.
 
-    Every window comes once before any comes again; each pass has an order of its own, and `say` is told
-    when one begins after the first. Smaller budgets of one seed are prefixes of larger ones.
+    Every window comes once before any comes again; each pass has an order of its own, and `say` is
+    told when one begins after the first. Smaller budgets of one seed are prefixes of larger ones.
     """
     told = {0}
 

@@ -1,8 +1,8 @@
 """Embedded text: the docstrings, and the functions, of the installed packages.
 
-The lock pins the packages, so this is the same real text on every machine, without a download. Files are
-parsed, never imported; only bodies that can hold a definition are visited, since a walk over every node
-of the syntax tree takes most of the time.
+The lock pins the packages, so this is the same real text on every machine, without a download.
+Files are parsed, never imported; only bodies that can hold a definition are visited, since a walk
+over every node of the syntax tree takes most of the time.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Document:
 
     @property
     def order(self) -> str:
-        """Hash of the text: a shuffled order that no machine or version of a random generator changes."""
+        """Hash of the text: a shuffled order that no machine or version of a random generator
+        changes.
+        """
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -85,7 +87,7 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
 
 
 def parse(path: Path) -> tuple[str, ast.Module | None]:
-    """Source and syntax tree; none for a file without docstrings, or that is no valid UTF-8 Python."""
+    """Source and syntax tree; none for a file without docstrings or that is not valid Python."""
     try:
         source = path.read_text("utf-8")
         if not QUOTES.search(source):
@@ -106,12 +108,14 @@ def definitions(tree: ast.Module) -> list[ast.AST]:
     return found
 
 
+def is_constant(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 def docstring_of(node: ast.AST) -> str | None:
     first = node.body[0] if node.body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        if isinstance(first.value.value, str):
-            return inspect.cleandoc(first.value.value)
-    return None
+    value = first.value.value if is_constant(first) else None
+    return inspect.cleandoc(value) if isinstance(value, str) else None
 
 
 def read_docstrings(path: Path, root: Path) -> list[Document]:

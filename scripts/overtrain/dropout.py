@@ -1,6 +1,7 @@
 """Dropout on the embedding, the attention weights and the output of each block (paper, Table 3).
 
-transformers' Olmo has only the one on attention; OLMo's own code, in which the paper trained, has all three.
+transformers' Olmo has only the one on attention; OLMo's own code, in which the paper trained, has
+all three.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Dropout:
 
 
 class DropoutPerRun(Dropout):
-    """Dropout of a stack, each run's mask from a generator of its own, so that it trains as it would alone."""
+    """Dropout of a stack, each run's mask from a generator of its own, so that it trains as it
+    would alone.
+    """
 
     def __init__(self, rates: Rates, seeds: list[int], device: torch.device):
         super().__init__(rates)

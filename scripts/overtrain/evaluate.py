@@ -1,4 +1,4 @@
-"""Losses of a stack of models: language modelling, classification by likelihood, held-out web text."""
+"""Losses of a stack of models: language modelling, classification by likelihood, web text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from overtrain.tokenizer import TextEncoder
 
 @dataclass(frozen=True)
 class Score:
-    """Loss in nats of each run: mean and standard error over n sequences or questions; accuracy or None."""
+    """Loss in nats of each run: mean and standard error over n sequences or questions; accuracy or
+    None.
+    """
 
     loss: np.ndarray
     stderr: np.ndarray
@@ -40,9 +42,11 @@ class Score:
 
 @torch.inference_mode()
 def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.ndarray:
-    """Summed negative log likelihood (runs, n) of each sequence, float64; a batch has at most `batch_tokens`.
+    """Summed negative log likelihood (runs, n) of each sequence, float64; a batch has at most
+    `batch_tokens`.
 
-    Sequences are taken by length, so that a batch is hardly padded; each batch is shared by all runs.
+    Sequences are taken by length, so that a batch is hardly padded; each batch is shared by all
+    runs.
     """
     device = model.lm_head.weight.device
     precision = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
@@ -70,7 +74,9 @@ def batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[slice]:
 
 
 def language_modelling(model: Olmo, examples: Examples, batch_tokens: int) -> Score:
-    """Mean loss per token; its standard error treats sequences, not tokens, as the independent units."""
+    """Mean loss per token; its standard error treats sequences, not tokens, as the independent
+    units.
+    """
     sums = sequence_losses(model, examples, batch_tokens)
     counts = (examples.targets != IGNORE).sum(axis=1)
     loss = sums.sum(axis=1) / counts.sum()
@@ -80,7 +86,9 @@ def language_modelling(model: Olmo, examples: Examples, batch_tokens: int) -> Sc
 
 
 def classification(model: Olmo, choices: Choices, batch_tokens: int) -> Score:
-    """Loss of the right class (paper, C.1): softmax over the classes' length-normalised log likelihoods."""
+    """Loss of the right class (paper, C.1): softmax over the classes' length-normalised log
+    likelihoods.
+    """
     sums = sequence_losses(model, choices.examples, batch_tokens)
     counts = (choices.examples.targets != IGNORE).sum(axis=1)
     n = len(choices.labels)
@@ -106,15 +114,17 @@ class TaskSplit:
 
 
 def held_out_text(corpus: Path, context: int, tokens: int) -> Examples:
-    """The first windows of a corpus's held-out split, about `tokens` tokens, verified against their hash."""
+    """The first windows of a corpus's held-out split, about `tokens` tokens, verified against their
+    hash.
+    """
     text = Corpus(corpus)
     text.verify("held_out")
     windows = text.windows("held_out", context)
     count = tokens // context
     if count > len(windows):
         raise PipelineError(
-            f"{corpus}: held-out text has {len(windows) * context:,} tokens in windows of {context}; "
-            f"evaluations.c4.tokens asks for {tokens:,}"
+            f"{corpus}: held-out text has {len(windows) * context:,} tokens in windows of "
+            f"{context}; evaluations.c4.tokens asks for {tokens:,}"
         )
     rows = windows[np.arange(count)]
     return Examples(rows[:, :-1], rows[:, 1:], np.full(count, context))

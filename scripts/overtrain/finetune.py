@@ -1,10 +1,13 @@
-"""Fine-tuning: a sweep of learning rates x seeds, stacked in one batched model and trained side by side.
+"""Fine-tuning: a sweep of learning rates x seeds, stacked in one batched model and trained side by
+side.
 
-Each run is exactly the run it would be alone: it has its own learning rate, clip, moments and dropout masks, and
-the data order of its seed, which all learning rates of a seed share. All epochs are trained; of every run the
-epoch that is best on the validation split and the last one are kept (paper, C.1: early stopping over epochs).
+Each run is exactly the run it would be alone: it has its own learning rate, clip, moments and
+dropout masks, and the data order of its seed, which all learning rates of a seed share. All epochs
+are trained; of every run the epoch that is best on the validation split and the last one are kept
+(paper, C.1: early stopping over epochs).
 
-Weights are kept as the change from the base in bfloat16: the change is what a run is, and half the bytes.
+Weights are kept as the change from the base in bfloat16: the change is what a run is, and half the
+bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from overtrain.architecture import IGNORE, Architecture
 from overtrain.dropout import DropoutPerRun, Rates
 from overtrain.evaluate import TaskSplit
 from overtrain.measurements import row
-from overtrain.olmo import Olmo, load_tensors, read_architecture
+from overtrain.olmo import LOGITS, Olmo, load_tensors, read_architecture
 from overtrain.optimizer import FlatAdamW
 from overtrain.provenance import seed_of, whole_folder
 from overtrain.schedule import fraction
@@ -80,7 +83,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Machine:
-    """How to run it, which must not change the result: bytes of memory for the stack, tokens per pass."""
+    """How to run it, which must not change the result: bytes of memory for the stack, tokens per
+    pass.
+    """
 
     memory: int
     batch_tokens: int
@@ -89,13 +94,15 @@ class Machine:
 def runs_per_stack(a: Architecture, sequences: int, length: int, memory: int) -> int:
     """How many runs fit into `memory` bytes, at least one.
 
-    Per run: weights, gradient and two moments in float32, two kept snapshots in bfloat16; activations that the
-    backward pass needs (per token and layer about 16 vectors of the hidden size and 4 of the MLP's), and the
-    logits with their gradient.
+    Per run: weights, gradient and two moments in float32, two kept snapshots in bfloat16;
+    activations that the backward pass needs (per token and layer about 16 vectors of the hidden
+    size and 4 of the MLP's), and the logits with their gradient.
     """
     weights = a.parameter_counts()["total"] * (4 * 4 + 2 * 2)
-    per_token = a.layers * (16 * a.hidden_size + 4 * a.mlp_size) + 3 * a.vocabulary
-    activations = 4 * per_token * sequences * length
+    per_token = a.layers * (16 * a.hidden_size + 4 * a.mlp_size)
+    positions = sequences * length
+    logits = 3 * a.vocabulary * min(positions, max(1, LOGITS // a.vocabulary))
+    activations = 4 * (per_token * positions + logits)
     return max(1, memory // (weights + activations))
 
 
@@ -111,8 +118,8 @@ def finetune(
 ) -> list[dict]:
     """Train every run of a sweep; write the snapshots' folder `output` and return measurements.
 
-    The rows: validation loss by epoch (the choice of the best), and the L2 distance from the base of
-    each snapshot (paper, Fig 8). identity: the columns that say which sweep it is.
+    The rows: validation loss by epoch (the choice of the best), and the L2 distance from the base
+    of each snapshot (paper, Fig 8). identity: the columns that say which sweep it is.
     """
     a = read_architecture(base)
     weights = load_tensors(base)
@@ -126,9 +133,8 @@ def finetune(
     runs = [Run(rate, seed) for seed in recipe.seeds for rate in recipe.learning_rates]
     length = int(examples.lengths.max())
     width = runs_per_stack(a, recipe.batch_size, length, machine.memory)
-    print(
-        f"{len(runs)} runs in stacks of {min(width, len(runs))}; {len(examples)} examples of <= {length}"
-    )
+    print(f"{len(runs)} runs in stacks of at most {width}")
+    print(f"{len(examples)} examples of at most {length} tokens")
     measurements = []
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
     with (
@@ -190,7 +196,8 @@ class Stack:
             lowest = np.where(improved, score.loss, lowest)
             change = self.change()
             for r, run in enumerate(self.runs):
-                # A run that is never finite keeps its first epoch, so that it is recorded as diverged.
+                # A run that is never finite keeps its first epoch, so that it is recorded as
+                # diverged.
                 if improved[r] or epoch == 1:
                     self.best[r] = (
                         epoch,
@@ -283,10 +290,11 @@ class Stack:
 def load_stacks(
     base: Path, runs: Path, width: int, device: torch.device
 ) -> Iterator[tuple[list[Snapshot], Olmo]]:
-    """The snapshots of a sweep as stacks of at most `width`, rebuilt as base + change; base itself first.
+    """The snapshots of a sweep as stacks of at most `width`, rebuilt as base + change; base itself
+    first.
 
-    The first stack's first member is the unmodified checkpoint, selection "base" at learning rate 0: every
-    change is then taken against the same text, batch and arithmetic.
+    The first stack's first member is the unmodified checkpoint, selection "base" at learning rate
+    0: every change is then taken against the same text, batch and arithmetic.
     """
     a = read_architecture(base)
     weights = load_tensors(base)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from overtrain import PipelineError
 from overtrain.provenance import provenance
@@ -16,7 +19,8 @@ from overtrain.provenance import provenance
 def logged(log: str) -> Iterator[None]:
     """Send all output to `log`; a PipelineError or a full disk ends the job with one line there.
 
-    Works on file descriptors, so that what libraries and child processes print is in the log too.
+    Works on file descriptors, so that what libraries and child processes print is there too. The
+    log of a job that succeeds ends with the seconds it worked, start-up and imports left out.
     """
     with open(log, "w") as file:
         sys.stdout.flush()
@@ -24,23 +28,20 @@ def logged(log: str) -> Iterator[None]:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
+    started = time.perf_counter()
     try:
         yield
+        print(f"work: {time.perf_counter() - started:.1f} s")
     except PipelineError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            place = error.filename or os.getcwd()
-            sys.exit(
-                f"error: no space left on the disk that holds {place}; free some and run again"
-            )
-        raise
+    except Exception as error:  # safetensors and Arrow report a full disk in types of their own
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        sys.exit(f"error: no space left on the disk that holds {Path.cwd()}; free some, run again")
 
 
 def origin(snakemake: object, data: dict[str, str], device: str = "cpu") -> dict:
-    """Provenance of a rule's result: its config slice and wildcards, and the hashes of its inputs."""
-    import json
-
+    """Provenance of a rule's result: its config slice and wildcards, and its inputs' hashes."""
     return provenance(
         json.loads(snakemake.params.config),
         data,

@@ -1,8 +1,10 @@
-"""Measurements: tidy tables with one row per measured number, in parquet, with their provenance inside.
+"""Measurements: tidy tables with one row per measured number, in parquet, with their provenance
+inside.
 
-Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity` exp(loss);
-`accuracy` a fraction; `l2_distance` the Euclidean norm of the change of all weights. `stderr` is the standard
-error over the `n` sequences or questions of the evaluation. A diverged run's value is NaN.
+Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity`
+exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change of all weights.
+`stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
+run's value is NaN.
 """
 
 from __future__ import annotations

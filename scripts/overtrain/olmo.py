@@ -1,13 +1,13 @@
-"""The OLMo model: one alone for pre-training, or a stack of equal models in one batched computation.
+"""The OLMo model: one alone, or a stack of equal models in one batched computation.
 
 A stack of R models holds every weight as (R, out, in) and maps tokens (R, batch, length) to logits
-(R, batch, length, vocabulary) with batched matrix products. Nothing in it crosses the leading dimension, so
-each member computes what it would alone, and one that diverges to NaN leaves the others as they were.
-Without a stack the weights are (out, in) and tokens (batch, length).
+(R, batch, length, vocabulary) with batched matrix products. Nothing in it crosses the leading
+dimension, so each member computes what it would alone, and one that diverges to NaN leaves the
+others as they were. Without a stack the weights are (out, in) and tokens (batch, length).
 
-Parameters carry transformers' names, one matrix each: on a CPU the halves of a fused product are strided,
-and the elementwise work on them costs more than the fusion saves. A checkpoint is a Hugging Face directory
-(`OlmoForCausalLM`, safetensors) with muP's table beside the weights.
+Parameters carry transformers' names, one matrix each: on a CPU the halves of a fused product are
+strided, and the elementwise work on them costs more than the fusion saves. A checkpoint is a
+Hugging Face directory (`OlmoForCausalLM`, safetensors) with muP's table beside the weights.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from overtrain.dropout import Dropout
 
 WEIGHTS = "model.safetensors"
 MUP = "mup.json"
+LOGITS = 2**26  # elements of the logits of one run that exist at a time, 256 MiB in float32
 
 
 class Matrix(nn.Module):
-    """A linear map without bias: weight (out, in), or (runs, out, in) applied to x (runs, ..., in)."""
+    """A linear map without bias: weight (out, in), or (runs, out, in) on x (runs, ..., in)."""
 
     def __init__(self, stack: tuple[int, ...], rows: int, columns: int):
         super().__init__()
@@ -145,14 +146,15 @@ class Olmo(nn.Module):
     def losses(
         self, tokens: Tensor, targets: Tensor, drop: Dropout | None = None, chunk: int | None = None
     ) -> Tensor:
-        """Negative log likelihood in nats of every target, float32, shaped as `targets`; 0 where IGNORE.
+        """Negative log likelihood in nats of each target: float32, as `targets`, 0 where IGNORE.
 
-        With `chunk`, logits exist for that many positions of a run's flattened batch at a time and are
-        computed again in the backward pass, which bounds the memory of a large vocabulary.
+        Logits exist for `chunk` positions of each run at a time (default: LOGITS // vocabulary)
+        and are computed again in the backward pass: a large vocabulary's memory stays bounded.
         """
         h = self.model(tokens, drop).flatten(-3, -2)  # (..., batch x length, hidden_size)
         t = targets.flatten(-2)
-        if chunk is None or t.shape[-1] <= chunk:
+        chunk = chunk or max(1, LOGITS // self.architecture.vocabulary)
+        if t.shape[-1] <= chunk:
             return self._nll(h, t).view(targets.shape)
         parts = [
             checkpoint(self._nll, hc, tc, use_reentrant=False)
@@ -167,14 +169,14 @@ class Olmo(nn.Module):
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> Olmo:
-        """Copy weights in; a tensor without the leading dimension goes to every member of a stack."""
+        """Copy weights in; a tensor without a leading dimension goes to every run of a stack."""
         for name, parameter in self.named_parameters():
             parameter.copy_(tensors[name])
         return self
 
     @torch.no_grad()
     def initialise(self, seed: int) -> Olmo:
-        """Draw the initial weights at muP's std per tensor; one seed gives the same on every device."""
+        """Draw initial weights at muP's std; a seed gives the same ones on every device."""
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             std = self.architecture.initial_std(name)
@@ -183,7 +185,7 @@ class Olmo(nn.Module):
 
 
 def rotary_tables(a: Architecture) -> tuple[Tensor, Tensor]:
-    """RoPE's cos and sin, (context, head_size); the first half of sin carries the rotation's minus sign."""
+    """RoPE's cos and sin, (context, head_size); half of sin carries the rotation's minus."""
     frequency = 1.0 / a.rope_theta ** (torch.arange(0, a.head_size, 2).float() / a.head_size)
     angle = torch.outer(torch.arange(a.context).float(), frequency)
     cos, sin = angle.cos(), angle.sin()
@@ -205,7 +207,7 @@ def save_checkpoint(model: Olmo, folder: Path, end_of_text: int) -> None:
 
 
 def read_architecture(folder: Path) -> Architecture:
-    """The architecture of a checkpoint directory; PipelineError if it is not an OLMo of this kind."""
+    """The architecture of a checkpoint directory; PipelineError if it is not such an OLMo."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())

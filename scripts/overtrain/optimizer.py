@@ -1,8 +1,10 @@
-"""AdamW over all parameters as one flat tensor, for one model or a stack with a learning rate per run.
+"""AdamW over all parameters as one flat tensor, for one model or a stack with a learning rate per
+run.
 
-Every parameter becomes a view into `weights` and its gradient a view into `gradient`, so that clipping and
-the update are a handful of operations whatever the number of tensors or runs, and the whole training
-state is three tensors. Shapes: (parameters,) for one model, (runs, parameters) for a stack.
+Every parameter becomes a view into `weights` and its gradient a view into `gradient`, so that
+clipping and the update are a handful of operations whatever the number of tensors or runs, and the
+whole training state is three tensors. Shapes: (parameters,) for one model, (runs, parameters) for a
+stack.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from overtrain.olmo import Olmo
 class FlatAdamW:
     """AdamW (Loshchilov & Hutter 2019) with muP's learning-rate multipliers and a clip per run.
 
-    `learning_rate` is a float, or (runs,) for a stack. muP multiplies the rate of a tensor and divides its
-    weight decay by the same number (see `architecture`), so the decay per step needs no multiplier.
-    `clip` bounds the L2 norm of each run's own gradient; None leaves it.
+    `learning_rate` is a float, or (runs,) for a stack. muP multiplies the rate of a tensor and
+    divides its weight decay by the same number (see `architecture`), so the decay per step needs no
+    multiplier. `clip` bounds the L2 norm of each run's own gradient; None leaves it.
     """
 
     def __init__(
@@ -91,7 +93,9 @@ def update(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """AdamW in place; `rate` already holds the schedule, muP's multiplier and the first bias correction."""
+    """AdamW in place; `rate` already holds the schedule, muP's multiplier and the first bias
+    correction.
+    """
     first, second = betas
     mean.lerp_(gradient, 1 - first)
     square.mul_(second).addcmul_(gradient, gradient, value=1 - second)

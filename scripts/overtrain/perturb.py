@@ -1,4 +1,6 @@
-"""Gaussian perturbation of a checkpoint (paper, eq. 1 and C.2): theta + gamma * std_init * noise, tensor by tensor."""
+"""Gaussian perturbation of a checkpoint (paper, eq. 1 and C.2): theta + gamma * std_init * noise,
+tensor by tensor.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def initial_std(checkpoint: Path) -> dict[str, float]:
 
 
 def noise(model: str, name: str, seed: int, shape: torch.Size) -> Tensor:
-    """Unit Gaussian noise of one tensor: the same for every budget and gamma of a model and seed."""
+    """Unit Gaussian noise of one tensor: the same at every budget and gamma of a model and seed."""
     generator = torch.Generator().manual_seed(seed_of("gaussian", model, name, seed))
     return torch.randn(shape, generator=generator)
 
@@ -57,7 +59,7 @@ def perturb_gaussian(
     identity: dict,
     device: torch.device,
 ) -> list[dict]:
-    """Loss on held-out text for the base (gamma 0) and each gamma x noise seed; measurement rows."""
+    """Measurement rows: loss on held-out text of the base (gamma 0) and each gamma x seed."""
     a = read_architecture(checkpoint)
     weights, std = load_tensors(checkpoint), initial_std(checkpoint)
     members = [(0.0, -1)] + [(gamma, seed) for gamma in gammas for seed in seeds]

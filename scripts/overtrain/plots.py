@@ -1,7 +1,9 @@
-"""The figures: measurements to axes. Every function returns the figure and the table of what it drew.
+"""The figures: measurements to axes. Every function returns the figure and the table of what it
+drew.
 
-Lines are means over seeds, bands one standard deviation. Pre-training tokens stand on a log axis. Colours are
-seaborn's colour-blind-safe ones: a sequence from dark (small) to light (large) for what has an order.
+Lines are means over seeds, bands one standard deviation. Pre-training tokens stand on a log axis.
+Colours are seaborn's colour-blind-safe ones: a sequence from dark (small) to light (large) for what
+has an order.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ SEEDS = ["pretraining_seed", "seed"]
 
 
 def draw(data: pd.DataFrame, settings: dict, pdf: Path) -> None:
-    """Draw the figure that `settings` (see `catalogue.figure_slice`) describes; write .pdf, .png and .csv."""
+    """Draw the figure that `settings` (see `catalogue.figure_slice`) describes; write .pdf, .png
+    and .csv.
+    """
     sns.set_theme(context="paper", style="ticks", font_scale=0.9)
     plt.rcParams |= {"pdf.fonttype": 42, "svg.hashsalt": "overtrain", "axes.titlesize": "medium"}
     figure, drawn = PLOTS[settings["plot"]](data, settings)
@@ -72,7 +76,9 @@ def noise_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
 
 
 def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
-    """Perplexity, or its change, after fine-tuning: a line for each learning rate (Figs 4, 5, 29 ...)."""
+    """Perplexity, or its change, after fine-tuning: a line for each learning rate (Figs 4, 5, 29
+    ...).
+    """
     data = scores(data)
     kept = rates_kept(data, settings.get("largest_loss"))
     data = data[data.metric == "perplexity"]
@@ -156,7 +162,9 @@ def scores(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation of `value` over seeds, with their number; NaN where a run diverged."""
+    """Mean and standard deviation of `value` over seeds, with their number; NaN where a run
+    diverged.
+    """
     groups = data.groupby(by, dropna=False).value
     table = pd.DataFrame(
         {
@@ -181,7 +189,9 @@ def over_seeds(
 
 
 def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
-    """(model, task, learning_rate) whose mean pre-training loss stays below the cut at every budget (C.1)."""
+    """(model, task, learning_rate) whose mean pre-training loss stays below the cut at every budget
+    (C.1).
+    """
     key = ["model", "task", "learning_rate"]
     runs = data[data.selection == "best"]
     if largest_loss is None:
@@ -193,7 +203,9 @@ def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
 
 
 def best_rates(data: pd.DataFrame) -> pd.DataFrame:
-    """The learning rate with the lowest mean validation perplexity of each (model, checkpoint, task)."""
+    """The learning rate with the lowest mean validation perplexity of each (model, checkpoint,
+    task).
+    """
     validation = data[
         (data.evaluation == "id")
         & (data.split == "validation")

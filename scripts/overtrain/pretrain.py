@@ -1,14 +1,14 @@
 """Pre-training: one model to one token budget, resumable, on one process or several.
 
-Paper, section 3.2 and Table 3: AdamW, a cosine to zero over each budget separately, 10 % warm-up. The
-data order depends on the seed alone, so a smaller budget sees a prefix of what a larger one sees; all
-budgets of a model and seed start from the same weights.
+Paper, section 3.2 and Table 3: AdamW, a cosine to zero over each budget separately, 10 % warm-up.
+The data order depends on the seed alone, so a smaller budget sees a prefix of what a larger one
+sees; all budgets of a model and seed start from the same weights.
 
-A killed job goes on from its last state (weights, optimizer moments, position; the random generator is
-seeded anew from the position at every step) and on a CPU ends bit-identical to one never killed.
+A killed job goes on from its last state (weights, optimizer moments, position; the random generator
+is seeded anew from the position at every step) and on a CPU ends bit-identical to one never killed.
 
-Several GPUs: `python -m torch.distributed.run ... -m overtrain.pretrain job.json`; every process takes its
-share of each batch and the flat gradient is averaged once a step.
+Several GPUs: `python -m torch.distributed.run ... -m overtrain.pretrain job.json`; every process
+takes its share of each batch and the flat gradient is averaged once a step.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Machine:
 
 
 class State:
-    """The resumable state of a job, in a folder outside the rule's outputs (Snakemake clears those)."""
+    """The resumable state of a job, in a folder outside the rule's outputs (Snakemake clears
+    those).
+    """
 
     def __init__(self, folder: Path, identity: dict):
         self.path = folder / "state.safetensors"
@@ -105,7 +107,7 @@ class State:
             save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, temporary, metadata)
 
     def load(self, optimizer: FlatAdamW) -> tuple[list[tuple[float, ...]], float]:
-        """Continue `optimizer` where the last state stood; the loss curve so far and its open sum."""
+        """Continue `optimizer` where the last state stood; the loss curve and its open sum."""
         if not self.path.exists():
             return [], 0.0
         with safe_open(self.path, "pt") as file:
@@ -130,7 +132,8 @@ def pretrain(
 ) -> None:
     """Train `job` on the corpus folder and write the checkpoint directory `output`.
 
-    origin: provenance to store with the weights. With more than one GPU this starts one process for each.
+    origin: provenance to store with the weights. With more than one GPU this starts one process for
+    each.
     """
     if machine.gpus <= 1:
         device = "cuda" if machine.gpus and torch.cuda.is_available() else "cpu"

@@ -1,4 +1,6 @@
-"""Who made a file: seeds from names, hashes, versions, the commit; and files written whole or not at all."""
+"""Who made a file: seeds from names, hashes, versions, the commit; and files written whole or not
+at all.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,20 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+# Packages whose version can change a result.
 PACKAGES = (
-    "datasets matplotlib numpy pandas pyarrow safetensors seaborn snakemake tokenizers torch transformers"
-).split()
+    "datasets",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+    "seaborn",
+    "snakemake",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 def seed_of(*identity: str | int | float) -> int:
@@ -29,7 +42,7 @@ def sha256(path: Path) -> str:
 
 
 def git_commit(root: Path = Path(__file__).parent) -> str:
-    """The commit of the code, `+` appended if tracked files differ from it; 'unknown' outside git."""
+    """The commit of the code, with a `+` if tracked files differ; 'unknown' outside git."""
     command = [
         "git",
         "-C",
@@ -49,8 +62,9 @@ def git_commit(root: Path = Path(__file__).parent) -> str:
 def provenance(config: dict, data: dict[str, str], device: str = "cpu", **more: object) -> dict:
     """Where a result came from.
 
-    config: the slice of the configuration it depends on; data: hash of each input by name; more: what
-    else identifies it (seed, model, ...). Holds no time and no path: the same work gives the same bytes.
+    config: the slice of the configuration it depends on; data: hash of each input by name; more:
+    what else identifies it (seed, model, ...). Holds no time and no path: the same work gives the
+    same bytes.
     """
     versions = {}
     for package in PACKAGES:

@@ -1,4 +1,4 @@
-"""What the rules that modify a checkpoint have in common: its identity, device, memory and inputs."""
+"""What the rules that modify a checkpoint share: its identity, device, memory and inputs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Sweep:
 
     @property
     def memory(self) -> int:
-        """Bytes that a stack may take: most of the GPU, or of the job's memory after torch itself."""
+        """Bytes a stack may take: most of the GPU's, or of the job's after torch itself."""
         if self.device.type == "cuda":
             return int(0.85 * torch.cuda.mem_get_info()[0])
         return int(0.8 * (self.snakemake.resources.mem_mb - 500) * 2**20)
@@ -74,7 +74,7 @@ class Sweep:
         rows = []
         runs = Path(self.snakemake.input.runs)
         for snapshots, model in load_stacks(self.checkpoint, runs, self.width, self.device):
-            result = score(model)
+            result = score(model, batch_tokens=self.batch_tokens)
             for place, snapshot in enumerate(snapshots):
                 for selection in snapshot.selections:
                     own = identity | snapshot.identity() | {"selection": selection}

@@ -1,8 +1,10 @@
-"""Fine-tuning tasks: rows from the hub or from embedded text, three splits as parquet, token arrays.
+"""Fine-tuning tasks: rows from the hub or from embedded text, three splits as parquet, token
+arrays.
 
-A task is `language_modelling` (a text) or `classification` (a prompt, its possible answers, and which one is
-right). Templates of the configuration turn a source's columns into these; the answers of classification are
-templates too, so that they can be fixed words (MR) or differ by example (SIQA).
+A task is `language_modelling` (a text) or `classification` (a prompt, its possible answers, and
+which one is right). Templates of the configuration turn a source's columns into these; the answers
+of classification are templates too, so that they can be fixed words (MR) or differ by example
+(SIQA).
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ COLUMNS = {
 
 
 def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
-    """Rows of a hub data set (or a local folder of the same files) by our split names, and its revision."""
+    """Rows of a hub data set (or a local folder of the same files) by our split names, and its
+    revision.
+    """
     from datasets import load_dataset
 
     revision = resolve_revision(source["dataset"], source["revision"])
@@ -61,11 +65,11 @@ def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
 def rows_from_packages(source: dict) -> list[dict]:
     """Rows made of the text of installed packages, in the order of their hash.
 
-    kind "docstrings" and "functions": one piece of text a row, of `characters` from a place that the
-    document's hash chooses (whole documents without it), with its package and module.
-    kind "continuations": a `context` and the text that follows it among two that do not, in answer_a, answer_b,
-    answer_c; `label` is a, b or c.
-    kind "pairs": `first` and `second`; `label` is yes if the second follows the first, else no.
+    kind "docstrings" and "functions": one piece of text a row, of `characters` from a place that
+    the document's hash chooses (whole documents without it), with its package and module. kind
+    "continuations": a `context` and the text that follows it among two that do not, in answer_a,
+    answer_b, answer_c; `label` is a, b or c. kind "pairs": `first` and `second`; `label` is yes if
+    the second follows the first, else no.
     """
     kind = source["kind"]
     text_kind = "functions" if kind == "functions" else "docstrings"
@@ -79,7 +83,7 @@ def rows_from_packages(source: dict) -> list[dict]:
     cuts = [piece(d, before + after) for d in documents]
     parts = [(cut[:before], cut[before:]) for cut in cuts if len(cut) == before + after]
     rows = []
-    for i, (first, second) in enumerate(parts):
+    for first, second in parts:
         draw = random.Random(seed_of(kind, first, second))
         if kind == "pairs":
             follows = draw.random() < 0.5
@@ -88,14 +92,14 @@ def rows_from_packages(source: dict) -> list[dict]:
         else:
             wrong = [parts[draw.randrange(len(parts))][1] for _ in range(2)]
             label = draw.randrange(3)
-            answers = wrong[:label] + [second] + wrong[label:]
+            answers = [*wrong[:label], second, *wrong[label:]]
             row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
             rows.append({"context": first, "label": "abc"[label]} | row)
     return rows
 
 
 def piece(document: docstrings.Document, characters: int | None) -> str:
-    text = " ".join(document.text.split()) if characters else document.text
+    text = document.text
     if not characters or len(text) <= characters:
         return text
     start = int(document.order[:8], 16) % (len(text) - characters + 1)
@@ -135,8 +139,8 @@ def columns_of(task: dict) -> set[str]:
 def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) -> dict[str, list]:
     """Examples by split, disjoint by content and at most `task["examples"][split]` each.
 
-    A source with splits of its own keeps them; what it lacks (a public validation or test set) is taken
-    from its training rows, in an order drawn from the task's name.
+    A source with splits of its own keeps them; what it lacks (a public validation or test set) is
+    taken from its training rows, in an order drawn from the task's name.
     """
     given = rows if isinstance(rows, dict) else {"train": rows}
     examples: dict[str, list[dict]] = {}
@@ -156,13 +160,13 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
                 seen.add(key)
                 chosen.append(example)
         if not chosen:
-            raise PipelineError(f"tasks.{name}: the {split} split is empty")
+            raise PipelineError(f"the {split} split is empty")
         result[split] = chosen
     return result
 
 
 def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
-    """Write `{split}.parquet` and `manifest.json` (source, revision, hashes, counts) of one task."""
+    """Write a task's `{split}.parquet` and `manifest.json` (source, revision, hashes, counts)."""
     source = task["source"]
     try:
         if "dataset" in source:
@@ -171,9 +175,7 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
             rows, revision = rows_from_packages(source), "installed packages"
         splits = split_rows(rows, task, name)
     except PipelineError as error:
-        raise PipelineError(
-            f"tasks.{name}: {error}".replace(f"tasks.{name}: tasks.{name}:", f"tasks.{name}:")
-        )
+        raise PipelineError(f"tasks.{name}: {error}") from error
     schema = pa.schema(COLUMNS[task["kind"]])
     manifest = {"kind": task["kind"], "provenance": origin, "revision": revision, "source": source}
     manifest["splits"] = {}
@@ -190,7 +192,9 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
 
 @dataclass(frozen=True)
 class Examples:
-    """Padded sequences (n, length): inputs, targets (IGNORE where no loss), and their true lengths (n,)."""
+    """Padded sequences (n, length): inputs, targets (IGNORE where no loss), and their true lengths
+    (n,).
+    """
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -202,7 +206,9 @@ class Examples:
 
 @dataclass(frozen=True)
 class Choices:
-    """Every answer of every question as a sequence: examples (n x answers), and the right answers (n,)."""
+    """Every answer of every question as a sequence: examples (n x answers), and the right answers
+    (n,).
+    """
 
     examples: Examples
     labels: np.ndarray
@@ -225,7 +231,9 @@ def read_split(folder: Path, split: str, kind: str) -> list[dict]:
 
 
 def pad(sequences: Sequence[np.ndarray], first_target: Sequence[int], padding: int) -> Examples:
-    """Sequences of ids to inputs and targets; position `first_target` of a sequence is its first with loss."""
+    """Sequences of ids to inputs and targets; position `first_target` of a sequence is its first
+    with loss.
+    """
     length = max(len(s) for s in sequences) - 1
     inputs = np.full((len(sequences), length), padding, dtype=np.int64)
     targets = np.full((len(sequences), length), IGNORE, dtype=np.int64)
@@ -236,7 +244,9 @@ def pad(sequences: Sequence[np.ndarray], first_target: Sequence[int], padding: i
 
 
 def encode_texts(rows: list[dict], encoder: TextEncoder, context: int) -> Examples:
-    """Language modelling: loss on every token but the first; the end of text closes what is not cut."""
+    """Language modelling: loss on every token but the first; the end of text closes what is not
+    cut.
+    """
     end = np.array([encoder.end_of_text], dtype=np.uint16)
     ids = [
         np.concatenate([e, end])[: context + 1] for e in encoder.encode([r["text"] for r in rows])
@@ -245,7 +255,9 @@ def encode_texts(rows: list[dict], encoder: TextEncoder, context: int) -> Exampl
 
 
 def encode_choices(rows: list[dict], encoder: TextEncoder, context: int) -> Choices:
-    """Classification: each prompt followed by each answer, loss on the answer; long prompts lose their start."""
+    """Classification: each prompt followed by each answer, loss on the answer; long prompts lose
+    their start.
+    """
     answers = len(rows[0]["choices"])
     prompts = encoder.encode([row["prompt"] for row in rows])
     choices = encoder.encode([choice for row in rows for choice in row["choices"]])

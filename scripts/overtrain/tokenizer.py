@@ -1,7 +1,7 @@
 """Text to token ids and back: characters, BPE trained here, or a tokenizer from the hub.
 
-All three are saved as a Hugging Face `tokenizer.json`, which transformers reads; characters are encoded by a
-table lookup, some hundred times faster than going through it.
+All three are saved as a Hugging Face `tokenizer.json`, which transformers reads; characters are
+encoded by a table lookup, some hundred times faster than going through it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,19 @@
+# make demo   every figure and table at demo scale, on two CPU cores, without a network
+# make test   every test
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: demo test
+.DELETE_ON_ERROR:
+
+.venv/installed: envs/lock.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/lock.txt
+	touch $@
+
+demo: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --profile profiles/demo --quiet rules -- all_figures all_tables
+	@echo "Figures: results/figures/overtrained/*.pdf (.png, .csv, .json)   Tables: results/tables/overtrained/*.md"
+
+test: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup --durations 15

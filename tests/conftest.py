@@ -1,0 +1,116 @@
+"""What the tests share: a corpus of made-up English, a checkpoint of 4 k parameters trained on it, two tasks.
+
+Made once a session and never changed by a test. Everything is deterministic, so numbers may be compared bit for
+bit; torch is imported only where it is needed, because that takes seconds.
+"""
+
+import os
+import random
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # equal results, and no fight between test processes
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from overtrain import corpora, tasks, tokenizer
+from overtrain.provenance import whole_folder
+
+ANIMALS = "ant bee cat dog eel fox goat hare ibis jay".split()
+STONES = "agate basalt chalk flint granite jade marble onyx quartz slate".split()
+VERBS = "carries finds hides leaves sees steals wants".split()
+
+
+def sentence(draw: random.Random) -> str:
+    first, second = draw.choice(ANIMALS), draw.choice(ANIMALS)
+    return f"The {first} {draw.choice(VERBS)} the {draw.choice(STONES)} of the {second}."
+
+
+def documents(count: int, seed: int) -> list[str]:
+    """Small stories of one to six sentences, all different."""
+    draw = random.Random(seed)
+    stories = [" ".join(sentence(draw) for _ in range(draw.randint(1, 6))) for _ in range(count)]
+    return list(dict.fromkeys(stories))
+
+
+def write_task(folder: Path, kind: str, splits: dict[str, list[dict]]) -> Path:
+    """A task's folder, as rule prepare_task leaves it (without the manifest)."""
+    folder.mkdir(exist_ok=True)
+    for split, rows in splits.items():
+        table = pa.Table.from_pylist(rows, pa.schema(tasks.COLUMNS[kind]))
+        pq.write_table(table, folder / f"{split}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """About 80,000 characters of training text, one token each, and 9,000 held out."""
+    path = tmp_path_factory.mktemp("corpora") / "stories"
+    encoder = tokenizer.characters()
+    with whole_folder(path) as folder:
+        shard = corpora.write_shards(documents(600, seed=0), encoder, 10, folder, "00000")
+        corpora.write_manifest(folder, encoder, [shard], {"made": "here"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def architecture():
+    """Two layers, two heads; muP with a width of twice its base, so that its multipliers are not 1."""
+    from overtrain.architecture import Architecture
+
+    return Architecture(2, 2, 16, 24, context=32, vocabulary=96, base_width=8)
+
+
+@pytest.fixture(scope="session")
+def pretraining(architecture):
+    """Settings of a pre-training of 80 steps; `dataclasses.replace` makes others."""
+    from overtrain.pretrain import Pretraining
+
+    return Pretraining(
+        model="tiny",
+        architecture=architecture,
+        corpus="stories",
+        tokens=80 * 8 * architecture.context,
+        seed=0,
+        learning_rate=1e-2,
+        betas=(0.9, 0.95),
+        weight_decay=0.1,
+        batch_size=8,
+        warmup=0.1,
+        clip=1.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory, corpus, pretraining) -> Path:
+    """A checkpoint directory, pre-trained on the corpus."""
+    from overtrain.pretrain import Machine, pretrain
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    pretrain(pretraining, Machine(8, 1e9), corpus, folder / "tiny", folder / "state", {"seed": 0})
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="session")
+def language_task(tmp_path_factory) -> Path:
+    """Sentences of many lengths: 20 to train (so that the last batch of 8 is short), 12, 12."""
+    texts = [{"text": text.upper()[:60]} for text in documents(60, seed=1)]
+    splits = {"train": texts[:20], "validation": texts[20:32], "test": texts[32:44]}
+    folder = tmp_path_factory.mktemp("tasks") / "language"
+    return write_task(folder, "language_modelling", splits)
+
+
+@pytest.fixture(scope="session")
+def choice_task(tmp_path_factory) -> Path:
+    """Which kind of word ends the prompt? Answers of different lengths."""
+    draw = random.Random(2)
+    choices = ["beast", "stone", "an action"]
+    rows = []
+    for _ in range(44):
+        label = draw.randrange(3)
+        word = draw.choice((ANIMALS, STONES, VERBS)[label])
+        rows.append({"prompt": f"{word} is a", "choices": choices, "label": label})
+    splits = {"train": rows[:20], "validation": rows[20:32], "test": rows[32:]}
+    folder = tmp_path_factory.mktemp("tasks") / "choices"
+    return write_task(folder, "classification", splits)
