@@ -23,7 +23,5 @@ rule aggregate:
         config=lambda wildcards: catalogue.aggregate_slice(
             wildcards.paper, wildcards.figure
         ),
-    message:
-        "Aggregate the measurements of {wildcards.paper} {wildcards.figure}"
     script:
         "../scripts/aggregate.py"

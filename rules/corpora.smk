@@ -17,7 +17,5 @@ rule build_corpus:
         gpu=lookup("resources/corpus/gpu", within=config),
     params:
         config=lambda wildcards: catalogue.corpus_slice(wildcards.corpus),
-    message:
-        "Build the corpus {wildcards.corpus}"
     script:
         "../scripts/build_corpus.py"

@@ -24,8 +24,6 @@ rule figure:
         config=lambda wildcards: catalogue.figure_slice(
             wildcards.paper, wildcards.figure
         ),
-    message:
-        "Draw {wildcards.paper} {wildcards.figure}"
     script:
         "../scripts/figure.py"
 
@@ -49,7 +47,5 @@ rule table:
         gpu=lookup("resources/draw/gpu", within=config),
     params:
         config=lambda wildcards: catalogue.table_slice(wildcards.paper, wildcards.table),
-    message:
-        "Write {wildcards.paper} {wildcards.table}"
     script:
         "../scripts/table.py"

@@ -25,8 +25,6 @@ rule evaluate_id:
         gpu=lookup("resources/evaluate/gpu", within=config),
     params:
         config="{}",
-    message:
-        "Evaluate {wildcards.model} {wildcards.checkpoint} on {wildcards.task}, recipe {wildcards.recipe}"
     script:
         "../scripts/evaluate_id.py"
 
@@ -56,7 +54,5 @@ rule evaluate_c4:
         gpu=lookup("resources/evaluate/gpu", within=config),
     params:
         config=lambda wildcards: catalogue.c4_slice(wildcards.model),
-    message:
-        "Evaluate {wildcards.model} {wildcards.checkpoint} after {wildcards.task}, recipe {wildcards.recipe}, on web text"
     script:
         "../scripts/evaluate_c4.py"

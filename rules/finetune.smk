@@ -26,7 +26,5 @@ rule finetune:
         gpu=lookup("resources/finetune/gpu", within=config),
     params:
         config=lambda wildcards: catalogue.recipe_slice(wildcards.recipe),
-    message:
-        "Fine-tune {wildcards.model} {wildcards.checkpoint} on {wildcards.task}, recipe {wildcards.recipe}"
     script:
         "../scripts/finetune.py"

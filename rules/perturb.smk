@@ -21,7 +21,5 @@ rule perturb_gaussian:
         gpu=lookup("resources/perturb/gpu", within=config),
     params:
         config=lambda wildcards: catalogue.perturbation_slice(wildcards.model),
-    message:
-        "Perturb {wildcards.model} {wildcards.checkpoint} with Gaussian noise"
     script:
         "../scripts/perturb_gaussian.py"

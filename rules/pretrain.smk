@@ -26,7 +26,5 @@ rule pretrain:
         config=lambda wildcards: catalogue.pretraining_slice(
             wildcards.model, wildcards.checkpoint
         ),
-    message:
-        "Pre-train {wildcards.model} to {wildcards.checkpoint}"
     script:
         "../scripts/pretrain.py"

@@ -20,7 +20,5 @@ rule prepare_task:
         gpu=lookup("resources/task/gpu", within=config),
     params:
         config=lambda wildcards: catalogue.task_slice(wildcards.task),
-    message:
-        "Prepare the task {wildcards.task}"
     script:
         "../scripts/prepare_task.py"

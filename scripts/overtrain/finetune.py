@@ -94,11 +94,12 @@ class Machine:
 def runs_per_stack(a: Architecture, sequences: int, length: int, memory: int) -> int:
     """How many runs fit into `memory` bytes, at least one.
 
-    Per run: weights, gradient and two moments in float32, two kept snapshots in bfloat16;
-    activations that the backward pass needs (per token and layer about 16 vectors of the hidden
-    size and 4 of the MLP's), and the logits with their gradient.
+    Per run: weights, gradient, two moments, the update and a copy of the embedding for its lookup
+    in float32, and two kept snapshots in bfloat16; the activations that the backward pass needs,
+    per token and layer about 16 vectors of the hidden size and 4 of the MLP's; logits with their
+    gradient.
     """
-    weights = a.parameter_counts()["total"] * (4 * 4 + 2 * 2)
+    weights = a.parameter_counts()["total"] * (6 * 4 + 2 * 2)
     per_token = a.layers * (16 * a.hidden_size + 4 * a.mlp_size)
     positions = sequences * length
     logits = 3 * a.vocabulary * min(positions, max(1, LOGITS // a.vocabulary))

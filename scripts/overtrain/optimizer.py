@@ -74,7 +74,8 @@ class FlatAdamW:
             self.gradient,
             self.mean,
             self.square,
-            rate=self.rate * scale / (1 - first**self.steps) * self.multiplier,
+            rate=self.rate * scale / (1 - first**self.steps),
+            multiplier=self.multiplier,
             decay=1 - self.rate * scale * self.weight_decay,
             root=torch.tensor(math.sqrt(1 - second**self.steps), device=self.weights.device),
             betas=self.betas,
@@ -88,16 +89,15 @@ def update(
     mean: Tensor,
     square: Tensor,
     rate: Tensor,
+    multiplier: Tensor,
     decay: Tensor,
     root: Tensor,
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """AdamW in place; `rate` already holds the schedule, muP's multiplier and the first bias
-    correction.
-    """
+    """AdamW in place; `rate` already holds the schedule and the first bias correction."""
     first, second = betas
     mean.lerp_(gradient, 1 - first)
     square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
     weights.mul_(decay)
-    weights.sub_(mean / (square.sqrt() / root + eps) * rate)
+    weights.sub_(mean / (square.sqrt() / root + eps) * multiplier * rate)

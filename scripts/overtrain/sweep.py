@@ -14,7 +14,7 @@ from overtrain.catalogue import STUDY, Catalogue
 from overtrain.corpora import MANIFEST
 from overtrain.evaluate import Score
 from overtrain.finetune import load_stacks
-from overtrain.olmo import WEIGHTS, read_architecture
+from overtrain.olmo import LOGITS, WEIGHTS, read_architecture
 from overtrain.provenance import sha256
 from overtrain.tokenizer import TextEncoder, load_encoder
 
@@ -65,7 +65,8 @@ class Sweep:
         """Members of a stack in evaluation: weights, and the logits and activations of one pass."""
         a = read_architecture(self.checkpoint)
         tokens = max(self.batch_tokens, a.context)
-        member = a.parameter_counts()["total"] + tokens * (3 * a.vocabulary + 8 * a.mlp_size)
+        logits = 3 * min(LOGITS, tokens * a.vocabulary)
+        member = 2 * a.parameter_counts()["total"] + logits + tokens * 8 * a.mlp_size
         return max(1, self.memory // (4 * member))
 
     def measure(self, evaluation: str, split: str, score: Callable[..., Score]) -> list[dict]:

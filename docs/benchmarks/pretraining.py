@@ -1,0 +1,162 @@
+"""Pre-training tokens per second: the library's own loop against the same model in transformers with its Trainer.
+
+    python docs/benchmarks/pretraining.py
+    python docs/benchmarks/pretraining.py --shape OLMo-30M --repetitions 2     # minutes on a CPU
+
+Both train the same weights on the same batches with the same AdamW, schedule and clip, in float32 on a CPU and
+with bfloat16 autocast, compiled, on a GPU; equal mean losses show it. Timed are all steps after the first few.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import contenders
+from overtrain import corpora, tokenizer
+from overtrain.provenance import seed_of
+from overtrain.schedule import fraction
+
+WORK = {  # on a CPU; sequences in a batch, steps, and how many of them are not timed
+    "OLMo-10K": (16, 400, 40),
+    "OLMo-30M": (2, 5, 2),
+}
+
+
+def prepare(folder: Path) -> None:
+    """A corpus of characters."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    encoder = tokenizer.characters()
+    documents = contenders.text().split("\n\n")
+    shards = corpora.write_shards(documents, encoder, 40, corpus, "00000")
+    corpora.write_manifest(corpus, encoder, [shards], {"docstrings": "networkx"})
+
+
+class Clock:
+    """Times the steps from the `skip`-th to the last."""
+
+    def __init__(self, skip: int, steps: int):
+        self.skip, self.last, self.done = skip, steps, 0
+
+    def tick(self) -> None:
+        self.done += 1
+        if self.done in (self.skip, self.last):
+            contenders.synchronise()
+            if self.done == self.skip:
+                self.start = time.perf_counter()
+            else:
+                self.seconds = time.perf_counter() - self.start
+
+
+def library(job: object, folder: Path, clock: Clock, threads: int) -> float:
+    """`overtrain.pretrain.train` as the pipeline calls it; the mean loss over all steps."""
+    import numpy as np
+    import pyarrow.parquet as pq
+    import torch
+    from overtrain import pretrain
+
+    class TimedAdamW(pretrain.FlatAdamW):
+        def step(self, scale: float) -> None:
+            super().step(scale)
+            clock.tick()
+
+    pretrain.FlatAdamW = TimedAdamW
+    machine = pretrain.Machine(job.batch_size, float("inf"), threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    output = folder / "checkpoint"
+    pretrain.train(job, machine, folder / "corpus", output, folder / "state", {}, device)
+    curve = pq.read_table(output / "loss.parquet").to_pydict()
+    return float(np.average(curve["loss"], weights=np.diff(curve["tokens"], prepend=0)))
+
+
+def trainer(job: object, folder: Path, clock: Clock) -> float:
+    """`transformers.Trainer` on the batches and from the weights that the library takes."""
+    import torch
+    from overtrain.olmo import Olmo
+    from transformers import OlmoConfig, OlmoForCausalLM, TrainerCallback
+
+    class Timed(TrainerCallback):
+        def on_step_end(self, *_: object, **__: object) -> None:
+            clock.tick()
+
+    a = job.architecture
+    model = OlmoForCausalLM(OlmoConfig.from_dict(a.transformers_config(0)))
+    own = Olmo(a).initialise(seed_of("initial weights", job.model, job.seed))
+    model.load_state_dict(own.state_dict())
+    del own
+    windows = corpora.Corpus(folder / "corpus").windows("train", a.context)
+    stream = corpora.ordered_windows(windows, seed_of("data order", job.corpus, job.seed), print)
+    rows = torch.from_numpy(stream(0, job.steps * job.batch_size))
+    return (
+        contenders.trainer(
+            model,
+            (rows[:, :-1], rows[:, 1:].contiguous()),
+            job.batch_size,
+            {"lr": job.learning_rate, "betas": job.betas, "weight_decay": job.weight_decay},
+            job.clip,
+            lambda step: fraction("cosine", min(step, job.steps - 1), job.steps, job.warmup),
+            [Timed()],
+            torch.cuda.is_available(),
+            folder / "trainer",
+        )
+        .train()
+        .training_loss
+    )
+
+
+def run(contender: str, job: object, folder: Path, skip: int, threads: int) -> dict:
+    import torch
+    import transformers
+    from overtrain import pretrain  # noqa: F401
+
+    transformers.Trainer  # noqa: B018  # imported here, lazily: imports are not the contender's memory
+    torch.set_num_threads(threads)
+    clock = Clock(skip, job.steps)
+    imports = contenders.peak_memory()
+    if contender == "library":
+        loss = library(job, folder, clock, threads)
+    else:
+        loss = trainer(job, folder, clock)
+    tokens = (job.steps - skip) * job.batch_size * job.architecture.context
+    peak = contenders.peak_memory()
+    return {"rate": tokens / clock.seconds, "peak": peak, "above": peak - imports, "loss": loss}
+
+
+def main() -> None:
+    parser = contenders.options(__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int)
+    options = parser.parse_args()
+    batch_size, steps, skip = WORK.get(options.shape, WORK["OLMo-30M"])
+    batch_size, steps = options.batch_size or batch_size, options.steps or steps
+    a = contenders.architecture(options.shape)
+    if not options.contender:
+        results = contenders.compare(["library", "Trainer"], options.repetitions, prepare)
+        columns = {
+            "rate": ("tokens/s", ",.0f"),
+            "peak": ("peak memory, MiB", ",.0f"),
+            "above": ("of it above imports, MiB", ",.0f"),
+            "loss": ("mean loss", ".4f"),
+        }
+        print(f"{options.shape}, batches of {batch_size} x {a.context}, {steps} steps\n")
+        print(contenders.table(results, columns, {"rate": True, "peak": False}))
+        return
+    from overtrain.pretrain import Pretraining
+
+    settings = contenders.CONFIG["pretraining"]
+    job = Pretraining(
+        model=options.shape,
+        architecture=a,
+        corpus="networkx",
+        tokens=steps * batch_size * a.context,
+        seed=0,
+        batch_size=batch_size,
+        betas=tuple(settings["betas"]),
+        **{key: settings[key] for key in ("learning_rate", "weight_decay", "warmup", "clip")},
+    )
+    print(json.dumps(run(options.contender, job, options.folder, skip, options.threads)))
+
+
+if __name__ == "__main__":
+    main()
