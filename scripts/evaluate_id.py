@@ -10,6 +10,8 @@ with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)
     rows = []
     for split in ("validation", "test"):
-        data = TaskSplit(sweep.task, split, sweep.kind, sweep.encoder, sweep.context)
+        data = TaskSplit(
+            sweep.task, split, sweep.task_settings["kind"], sweep.encoder, sweep.context
+        )
         rows += sweep.measure("id", split, data.score)
     measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())

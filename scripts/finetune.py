@@ -12,7 +12,7 @@ with job.logged(snakemake.log[0]):
     rows = finetune(
         sweep.checkpoint,
         sweep.task,
-        sweep.kind,
+        sweep.task_settings,
         Recipe.from_config(snakemake.wildcards.recipe, json.loads(snakemake.params.config)),
         Machine(sweep.memory, sweep.batch_tokens),
         Path(snakemake.output.runs),

@@ -1,7 +1,7 @@
-"""What the tests share: a corpus of made-up English, a checkpoint of 4 k parameters trained on it, two tasks.
+"""What the tests share: a corpus of made-up English, a tiny checkpoint trained on it, two tasks.
 
-Made once a session and never changed by a test. Everything is deterministic, so numbers may be compared bit for
-bit; torch is imported only where it is needed, because that takes seconds.
+Made once a session and never changed by a test. Everything is deterministic, so numbers may be
+compared bit for bit; torch is imported only where it is needed, because that takes seconds.
 """
 
 import os
@@ -17,9 +17,9 @@ import pytest
 from overtrain import corpora, tasks, tokenizer
 from overtrain.provenance import whole_folder
 
-ANIMALS = "ant bee cat dog eel fox goat hare ibis jay".split()
-STONES = "agate basalt chalk flint granite jade marble onyx quartz slate".split()
-VERBS = "carries finds hides leaves sees steals wants".split()
+ANIMALS = ["ant", "bee", "cat", "dog", "eel", "fox", "goat", "hare", "ibis", "jay"]
+STONES = ["agate", "basalt", "chalk", "flint", "granite", "jade", "marble", "onyx", "quartz"]
+VERBS = ["carries", "finds", "hides", "leaves", "sees", "steals", "wants"]
 
 
 def sentence(draw: random.Random) -> str:
@@ -56,7 +56,7 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def architecture():
-    """Two layers, two heads; muP with a width of twice its base, so that its multipliers are not 1."""
+    """Two layers, two heads; twice as wide as muP's base, so that no multiplier is 1."""
     from overtrain.architecture import Architecture
 
     return Architecture(2, 2, 16, 24, context=32, vocabulary=96, base_width=8)
@@ -94,9 +94,12 @@ def checkpoint(tmp_path_factory, corpus, pretraining) -> Path:
 
 @pytest.fixture(scope="session")
 def language_task(tmp_path_factory) -> Path:
-    """Sentences of many lengths: 20 to train (so that the last batch of 8 is short), 12, 12."""
-    texts = [{"text": text.upper()[:60]} for text in documents(60, seed=1)]
-    splits = {"train": texts[:20], "validation": texts[20:32], "test": texts[32:44]}
+    """Capital letters, shorter and longer than the context: 20 texts to train, 12, 12."""
+    draw = random.Random(1)
+    lengths = draw.choices((8, 16, 24, 40), (6, 6, 6, 1), k=44)
+    texts = documents(44, seed=1)
+    rows = [{"text": t.upper()[:n]} for t, n in zip(texts, lengths, strict=True)]
+    splits = {"train": rows[:20], "validation": rows[20:32], "test": rows[32:]}
     folder = tmp_path_factory.mktemp("tasks") / "language"
     return write_task(folder, "language_modelling", splits)
 

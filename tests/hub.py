@@ -160,7 +160,7 @@ def serve(root: Path, refs: dict[str, str]) -> Iterator[Hub]:
 
 
 def run_on_hub(hub: Hub, home: Path, code: str, *arguments: str) -> subprocess.CompletedProcess:
-    """Run `code` in a new Python that knows only this hub and an empty cache under `home`."""
+    """Run `code` in a new Python, a process group of its own, that knows only this hub and `home`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
     proxies = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     environment = (
@@ -178,5 +178,6 @@ def run_on_hub(hub: Hub, home: Path, code: str, *arguments: str) -> subprocess.C
         env=environment,
         capture_output=True,
         text=True,
+        start_new_session=True,
         timeout=120,
     )

@@ -1,7 +1,8 @@
-"""What the benchmarks share: fair contenders, each in a process of its own, on the same small text.
+"""What the benchmarks share: contenders, each in a process of its own, on the same small text.
 
-A peak of memory is then the contender's own, and contenders take turns, so that a machine that is busier at
-one time than at another troubles all of them alike: read the ratios, which compare neighbours in time.
+A peak of memory is then the contender's own, and contenders take turns, so that a machine that is
+busier at one time than at another troubles all of them alike: read the ratios, which compare
+neighbours in time, and on a busy machine those of CPU time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from overtrain import docstrings  # noqa: E402
 from overtrain.architecture import Architecture  # noqa: E402
+from overtrain.schedule import fraction  # noqa: E402
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -70,10 +72,11 @@ def compare(contenders: list[str], repetitions: int, prepare: Callable[[Path], N
 
 
 def table(results: dict, columns: dict[str, tuple[str, str]], better: dict[str, bool]) -> str:
-    """Markdown: a row for each contender, medians (least-most), and ratios to the last contender's.
+    """Markdown: a row for each contender, medians (least to most), and ratios to the last one's.
 
-    columns: heading and format of each number. better: numbers to give a ratio for, and whether more of it is
-    better; ratios are taken within a repetition, and above 1 is always better than the last contender.
+    columns: heading and format of each number. better: numbers to give a ratio for, and whether
+    more of it is better; ratios are taken within a repetition, and above 1 is always better than
+    the last contender.
     """
     headings = [heading for heading, _ in columns.values()]
     headings += [f"{columns[key][0].split(',')[0]}, ratio" for key in better]
@@ -92,14 +95,28 @@ def spread(values: list[float], form: str) -> str:
     """The median, and the range unless it is not seen at this precision."""
     median, low, high = (f(values) for f in (statistics.median, min, max))
     shown = [format(value, form) for value in (median, low, high)]
-    return shown[0] if shown[1] == shown[2] else f"{shown[0]} ({shown[1]}–{shown[2]})"
+    return shown[0] if shown[1] == shown[2] else f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 # --- the process of one contender -----------------------------------------------------------------
 
 
+def begin(threads: int, transformers: bool) -> None:
+    """Import what a contender needs, so that this does not count as its time."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if transformers:
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        transformers.Trainer, transformers.OlmoForCausalLM  # noqa: B018  # each is imported when named
+    else:
+        from overtrain import finetune, pretrain  # noqa: F401
+
+
 def peak_memory() -> float:
-    """The most memory that this process held so far, MiB: of the GPU if there is one, else resident."""
+    """The most memory this process held so far, MiB: of the GPU if there is one, else resident."""
     import torch
 
     if torch.cuda.is_available():
@@ -120,15 +137,15 @@ def trainer(
     batch_size: int,
     optimizer: dict,
     clip: float,
-    schedule: Callable[[int], float],
+    warmup: float,
     callbacks: list,
     compiled: bool,
     folder: Path,
 ) -> object:
-    """A transformers.Trainer that takes one step for each batch of `rows`, in order, and does nothing else.
+    """A transformers.Trainer that takes one step for each batch of `rows`, in order, no more.
 
-    rows: inputs and targets, (n, length) each. The data lie in memory and a batch is one slice of them, the
-    optimizer is fused; nothing is evaluated, saved, logged or reported.
+    rows: inputs and targets, (n, length) each. The data lie in memory and a batch is one slice of
+    them, the optimizer is fused; nothing is evaluated, saved, logged or reported.
     """
     import torch
     from transformers import Trainer, TrainingArguments
@@ -161,6 +178,11 @@ def trainer(
     )
     model.to(arguments.device)
     adamw = torch.optim.AdamW(model.parameters(), fused=True, **optimizer)
+    steps = len(rows[0]) // batch_size
+
+    def schedule(step: int) -> float:  # asked once more after the last step
+        return fraction("cosine", min(step, steps - 1), steps, warmup)
+
     return Trainer(
         model,
         arguments,

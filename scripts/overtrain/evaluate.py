@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +48,6 @@ def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.nd
     runs.
     """
     device = model.lm_head.weight.device
-    precision = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
     order = np.argsort(examples.lengths, kind="stable")
     sums = np.empty((model.runs, len(examples)))
     for batch in batches(examples.lengths[order], batch_tokens):
@@ -58,8 +56,7 @@ def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.nd
         inputs = torch.from_numpy(examples.inputs[chosen, :length]).to(device)
         targets = torch.from_numpy(examples.targets[chosen, :length]).to(device)
         shape = (model.runs, *inputs.shape)
-        with precision:
-            losses = model.losses(inputs.expand(shape), targets.expand(shape).contiguous())
+        losses = model.losses(inputs.expand(shape), targets.expand(shape).contiguous())
         sums[:, chosen] = losses.sum(-1, dtype=torch.float64).cpu().numpy()
     return sums
 

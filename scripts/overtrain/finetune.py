@@ -110,7 +110,7 @@ def runs_per_stack(a: Architecture, sequences: int, length: int, memory: int) ->
 def finetune(
     base: Path,
     task: Path,
-    kind: str,
+    settings: dict,
     recipe: Recipe,
     machine: Machine,
     output: Path,
@@ -120,16 +120,19 @@ def finetune(
     """Train every run of a sweep; write the snapshots' folder `output` and return measurements.
 
     The rows: validation loss by epoch (the choice of the best), and the L2 distance from the base
-    of each snapshot (paper, Fig 8). identity: the columns that say which sweep it is.
+    of each snapshot (paper, Fig 8). settings: the task's (its `kind`, and what it has `loss_on`);
+    identity: the columns that say which sweep it is.
     """
     a = read_architecture(base)
     weights = load_tensors(base)
     encoder = load_encoder(base)
+    kind = settings["kind"]
     rows = read_split(task, "train", kind)
     if kind == "language_modelling":
         examples = encode_texts(rows, encoder, a.context)
     else:
-        examples = right_answers(encode_choices(rows, encoder, a.context))
+        choices = encode_choices(rows, encoder, a.context)
+        examples = right_answers(choices, settings["loss_on"])
     validation = TaskSplit(task, "validation", kind, encoder, a.context)
     runs = [Run(rate, seed) for seed in recipe.seeds for rate in recipe.learning_rates]
     length = int(examples.lengths.max())

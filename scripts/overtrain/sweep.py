@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from overtrain import job
 from overtrain.catalogue import STUDY, Catalogue
@@ -38,10 +39,12 @@ class Sweep:
         if task := w.get("task"):
             self.identity |= {"task": task, "recipe": w.recipe}
             self.task = Path("results/tasks", task)
-            self.kind = config["tasks"][task]["kind"]
+            self.task_settings = config["tasks"][task]
         self.batch_tokens = config["evaluations"]["batch_tokens"]
         gpu = snakemake.resources.get("gpu", 0)
         self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        # TF32 in products: bfloat16 would drown the small changes that small learning rates make.
+        torch.set_float32_matmul_precision("high")
         if gpu and self.device.type == "cpu":
             print("warning: the rule asks for a GPU; none is visible and the CPU is used")
 
@@ -74,7 +77,8 @@ class Sweep:
         identity = self.identity | {"evaluation": evaluation, "split": split}
         rows = []
         runs = Path(self.snakemake.input.runs)
-        for snapshots, model in load_stacks(self.checkpoint, runs, self.width, self.device):
+        stacks = load_stacks(self.checkpoint, runs, self.width, self.device)
+        for snapshots, model in tqdm(stacks, desc=f"{evaluation} {split}", unit="stack"):
             result = score(model, batch_tokens=self.batch_tokens)
             for place, snapshot in enumerate(snapshots):
                 for selection in snapshot.selections:

@@ -279,8 +279,14 @@ def encode_choices(rows: list[dict], encoder: TextEncoder, context: int) -> Choi
     return Choices(pad(sequences, first, encoder.end_of_text), labels, answers)
 
 
-def right_answers(choices: Choices) -> Examples:
-    """The sequences of the right answers alone: what a classification task trains on."""
+def right_answers(choices: Choices, loss_on: str) -> Examples:
+    """What a classification task trains on: the right answers' sequences, with loss on the "answer" or
+    on "all" tokens.
+    """
     chosen = np.arange(len(choices.labels)) * choices.answers + choices.labels
     e = choices.examples
-    return Examples(e.inputs[chosen], e.targets[chosen], e.lengths[chosen])
+    inputs, targets, lengths = e.inputs[chosen], e.targets[chosen], e.lengths[chosen]
+    if loss_on == "all":
+        prompt = (targets == IGNORE) & (np.arange(inputs.shape[1]) < lengths[:, None])
+        targets = np.where(prompt, np.roll(inputs, -1, axis=1), targets)
+    return Examples(inputs, targets, lengths)

@@ -1,0 +1,83 @@
+"""How much of the demo's job time is start-up, imports and Snakemake rather than the work itself.
+
+    time make demo
+    python docs/benchmarks/demo_overhead.py --wall 480 --threads build_corpus=2
+
+A job's wall time is Snakemake's, from its benchmark file; its work is what the last line of its log
+says, which leaves out the start of Python and the imports. With --wall (the seconds that `time`
+told), also the share of all core-seconds that is not work: Snakemake itself and idle cores count
+there too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+WORK = re.compile(r"work: ([0-9.]+) s\s*\Z")
+
+
+def read(results: Path) -> tuple[dict[str, list[tuple[float, float]]], list[Path]]:
+    """(wall, work) seconds of each job by rule, and the benchmark files whose log tells no work."""
+    folder = results / "benchmarks"
+    files = sorted(folder.rglob("*.tsv"))
+    if not files:
+        sys.exit(f"error: {folder}: no benchmark files; run `make demo` first")
+    jobs, silent = defaultdict(list), []
+    for path in files:
+        name = path.relative_to(folder)
+        log = (results / "logs" / name).with_suffix("").with_name(f"{path.stem}.log")
+        found = WORK.search(log.read_text(errors="replace")) if log.exists() else None
+        if not found:
+            silent.append(path)
+            continue
+        with path.open() as file:
+            wall = float(next(csv.DictReader(file, delimiter="\t"))["s"])
+        jobs[name.parts[0]].append((wall, float(found[1])))
+    return jobs, silent
+
+
+def line(name: str, jobs: list[tuple[float, float]]) -> str:
+    """A row of the table."""
+    wall, work = (sum(times) for times in zip(*jobs, strict=True))
+    return f"| {name} | {len(jobs)} | {wall:,.1f} | {work:,.1f} | {1 - work / wall:.0%} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--wall", type=float, help="seconds that the whole workflow took")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument(
+        "--threads",
+        action="append",
+        default=[],
+        metavar="RULE=N",
+        help="a rule whose jobs take more than one core",
+    )
+    options = parser.parse_args()
+    threads = {rule: int(n) for rule, n in (entry.split("=") for entry in options.threads)}
+    jobs, silent = read(options.results)
+    if silent:
+        print(f"{len(silent)} jobs tell no work and are left out: {silent[0]} ...", file=sys.stderr)
+    if not jobs:
+        sys.exit("error: no log ends with a line `work: ... s`")
+    print("| rule | jobs | wall, s | work, s | overhead |\n|---|---:|---:|---:|---:|")
+    for rule, times in sorted(jobs.items()):
+        print(line(rule, times))
+    print(line("**all**", [times for rule in jobs.values() for times in rule]))
+    if options.wall:
+        total = options.wall * options.cores
+        work = sum(threads.get(rule, 1) * w for rule, times in jobs.items() for _, w in times)
+        print(
+            f"\nOf {total:,.0f} core-seconds ({options.wall:,.0f} s on {options.cores} cores), "
+            f"{work:,.0f} were work; {1 - work / total:.0%} were not."
+        )
+
+
+if __name__ == "__main__":
+    main()

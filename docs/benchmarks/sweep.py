@@ -1,0 +1,168 @@
+"""A sweep of 27 learning rates: the library's stack against 27 runs of transformers' Trainer.
+
+    python docs/benchmarks/sweep.py --epochs 4
+    python docs/benchmarks/sweep.py --shape OLMo-30M --batch-size 64     # on a GPU
+
+The third contender is the library's own code in stacks of one. All start from the same weights and
+take the same batches with the same AdamW, schedule and clip; equal mean distances from the base
+show it. The library also scores the validation split after each epoch and saves the snapshots,
+which the Trainer is spared.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import contenders
+
+SEQUENCES, VALIDATION = 256, 128
+SWEEP = {"task": "benchmark", "recipe": "benchmark"}
+
+
+def prepare(shape: str, folder: Path) -> None:
+    """A checkpoint of random weights, and a task of whole contexts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from overtrain import tokenizer
+    from overtrain.olmo import Olmo, save_checkpoint
+
+    a = contenders.architecture(shape)
+    encoder = tokenizer.characters()
+    base, task = folder / "base", folder / "task"
+    base.mkdir()
+    task.mkdir()
+    save_checkpoint(Olmo(a).initialise(0), base, encoder.end_of_text)
+    encoder.save(base)
+    text, length = contenders.text(), a.context + 1
+    pieces = [text[i : i + length] for i in range(0, len(text) - length, length)]
+    for split, rows in (("train", pieces), ("validation", pieces[SEQUENCES:])):
+        count = SEQUENCES if split == "train" else VALIDATION
+        pq.write_table(pa.table({"text": rows[:count]}), task / f"{split}.parquet")
+
+
+def library(recipe: object, folder: Path, device: object, memory: int) -> list[float]:
+    """`overtrain.finetune.finetune` as the pipeline calls it; each run's distance from the base."""
+    from overtrain import finetune
+
+    rows = finetune.finetune(
+        folder / "base",
+        folder / "task",
+        "language_modelling",
+        recipe,
+        finetune.Machine(memory, contenders.CONFIG["evaluations"]["batch_tokens"]),
+        folder / "runs",
+        SWEEP,
+        device,
+    )
+    last = [r for r in rows if r["metric"] == "l2_distance" and r["selection"] == "last"]
+    return [r["value"] for r in last]
+
+
+def trainer(recipe: object, folder: Path, device: object) -> list[float]:
+    """`transformers.Trainer` once for each learning rate, the checkpoint loaded each time."""
+    import torch
+    from transformers import OlmoForCausalLM
+
+    from overtrain.finetune import Run, Stack
+    from overtrain.olmo import load_tensors, read_architecture
+    from overtrain.tasks import encode_texts, read_split
+    from overtrain.tokenizer import load_encoder
+
+    base = folder / "base"
+    a, weights = read_architecture(base), load_tensors(base)
+    texts = read_split(folder / "task", "train", "language_modelling")
+    examples = encode_texts(texts, load_encoder(base), a.context)
+    distances = []
+    for seed in recipe.seeds:
+        order = Stack(a, weights, [Run(0.0, seed)], recipe, SWEEP["task"], device)
+        epochs = [order.batches(len(examples), e + 1) for e in range(recipe.epochs)]
+        chosen = torch.cat([torch.from_numpy(b[0]) for epoch in epochs for b in epoch])
+        data = [torch.from_numpy(part)[chosen] for part in (examples.inputs, examples.targets)]
+        for rate in recipe.learning_rates:
+            model = OlmoForCausalLM.from_pretrained(base, pad_token_id=None)
+            contenders.trainer(
+                model,
+                data,
+                recipe.batch_size,
+                {"lr": rate, "betas": recipe.betas, "weight_decay": recipe.weight_decay},
+                recipe.clip,
+                recipe.warmup,
+                [],
+                False,
+                folder / "trainer",
+            ).train()
+            change = [(p.detach().cpu() - weights[n]).norm() for n, p in model.named_parameters()]
+            distances.append(float(torch.stack(change).norm()))
+    return distances
+
+
+def run(contender: str, recipe: object, folder: Path, options: object) -> dict:
+    """One sweep: its seconds, tokens per second, memory, and the mean distance from the base."""
+    import torch
+
+    from overtrain.olmo import read_architecture
+
+    contenders.begin(options.threads, transformers=contender == "Trainer, in sequence")
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    start, cpu_start = time.perf_counter(), time.process_time()
+    if contender == "Trainer, in sequence":
+        distances = trainer(recipe, folder, device)
+    else:
+        memory = int(0.85 * torch.cuda.mem_get_info()[0]) if cuda else options.memory * 2**20
+        distances = library(recipe, folder, device, memory if contender == "library" else 0)
+    contenders.synchronise()
+    seconds = time.perf_counter() - start
+    tokens = len(distances) * recipe.epochs * SEQUENCES * read_architecture(folder / "base").context
+    return {
+        "seconds": seconds,
+        "cpu": time.process_time() - cpu_start,
+        "rate": tokens / seconds,
+        "peak": contenders.peak_memory(),
+        "distance": sum(distances) / len(distances),
+    }
+
+
+def main() -> None:
+    parser = contenders.options(__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="runs for each learning rate")
+    parser.add_argument("--memory", type=int, default=800, help="MiB for the stack, on the CPU")
+    parser.set_defaults(batch_size=4, repetitions=3)
+    options = parser.parse_args()
+    settings = contenders.CONFIG["recipes"]["default"] | {
+        "seeds": list(range(options.seeds)),
+        "batch_size": options.batch_size,
+        "epochs": options.epochs,
+    }
+    if not options.contender:
+        names = ["library", "library, in sequence", "Trainer, in sequence"]
+        results = contenders.compare(
+            names, options.repetitions, lambda folder: prepare(options.shape, folder)
+        )
+        columns = {
+            "seconds": ("wall time, s", ",.1f"),
+            "cpu": ("CPU time, s", ",.1f"),
+            "rate": ("tokens/s", ",.0f"),
+            "peak": ("peak memory, MiB", ",.0f"),
+            "distance": ("mean distance", ".4f"),
+        }
+        runs = len(settings["learning_rates"]) * options.seeds
+        context = contenders.architecture(options.shape).context
+        print(
+            f"{options.shape}, {runs} runs of {options.epochs} epochs over "
+            f"{SEQUENCES} x {context}, batches of {options.batch_size}\n"
+        )
+        print(contenders.table(results, columns, {"seconds": False, "cpu": False, "peak": False}))
+        return
+    from overtrain.finetune import Recipe
+
+    recipe = Recipe.from_config(SWEEP["recipe"], settings)
+    print(json.dumps(run(options.contender, recipe, options.folder, options)))
+
+
+if __name__ == "__main__":
+    main()

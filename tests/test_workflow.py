@@ -1,0 +1,510 @@
+"""The workflow through its real command: plans at the paper's scale, small runs to the end.
+
+Everything happens in copies of the repository (tracked and new files), each with a commit of its
+own. The runs are small (tiny.yaml), see no network, and are killed, damaged and changed in copies
+of one finished run.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from overtrain import measurements
+from overtrain.provenance import sha256
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--cores", "2", "--configfile", "profiles/demo/overlay.yaml", "tests/tiny.yaml"]
+MODEL = "OLMo-10K"
+SWEEP = f"results/measurements/{MODEL}/{{}}/same_docstring/default/{{}}.parquet"
+
+# Laid into every Python process of the shared run: notes the process, refuses to leave the machine.
+GUARD = """
+import sys
+from pathlib import Path
+
+here = Path(__file__).parent
+
+def note(name, text):
+    with (here / name).open("a") as file:
+        file.write(text + "\\n")
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.sendto"):
+        host = arguments[1][0] if isinstance(arguments[1], tuple) else "localhost"
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        host = arguments[0]
+    else:
+        return
+    if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        note("attempts", f"{event} {host}")
+        raise OSError(f"no network here: {event} {host}")
+
+note("processes", " ".join(sys.orig_argv))
+sys.addaudithook(refuse)
+"""
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Snakemake in `folder`; its output, both streams together, in stdout."""
+    line = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(
+        line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """The job table of a dry run: how often each rule would run."""
+    result = command(folder, "-n", *arguments)
+    assert result.returncode == 0, result.stdout
+    if "Job stats:" not in result.stdout:
+        assert "Nothing to be done" in result.stdout, result.stdout
+        return {}
+    table = result.stdout.split("Job stats:")[1].split("total")[0]
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def contents(folder: Path, *, ignore: str = r"__pycache__") -> dict[str, tuple[int, int]]:
+    """Size and time of every file below `folder`, by path."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not re.search(ignore, str(p))]
+    return {str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns) for p in files}
+
+
+def copy_of(folder: Path, place: Path) -> Path:
+    return Path(shutil.copytree(folder, place / "copy", symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """The repository as it would be committed now, without results; not to be written to."""
+    folder = tmp_path_factory.mktemp("repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_symlink() or source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "test"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    return folder
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+PAPER = {
+    "build_corpus": 1,
+    "prepare_task": 10,
+    "pretrain": 6,
+    "finetune": 60,
+    "perturb_gaussian": 6,
+    "evaluate_id": 60,
+    "evaluate_c4": 60,
+    "aggregate": 6,
+    "figure": 6,
+    "all_figures": 1,
+}
+SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
+FIG05 = SIX_TASKS | {"evaluate_id": 36, "evaluate_c4": 36, "aggregate": 1, "figure": 1}
+FIG08 = {"build_corpus": 1, "prepare_task": 1, "pretrain": 6, "finetune": 6}
+
+
+def test_the_papers_plan_is_complete_fast_and_small(repository):
+    line = [sys.executable, "-m", "snakemake", "-n", "all_figures"]
+    process = subprocess.Popen(line, cwd=repository, stdout=subprocess.PIPE, text=True)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    assert process.returncode == 0
+    assert {rule: int(re.search(rf"^{rule} +(\d+)$", output, re.M)[1]) for rule in PAPER} == PAPER
+    assert usage.ru_utime + usage.ru_stime < 10  # processor time: other work does not count
+    assert usage.ru_maxrss < 500 * 1024  # KiB
+
+
+@pytest.mark.parametrize(
+    ("arguments", "jobs"),
+    [
+        (["fig05"], FIG05 | {"fig05": 1}),
+        (["results/figures/overtrained/fig05.pdf"], FIG05),
+        (["fig08"], FIG08 | {"aggregate": 1, "figure": 1, "fig08": 1}),
+        (["all_tables"], {"table": 2, "all_tables": 1}),
+        (["--profile", "profiles/gpu"], PAPER),
+        (["--profile", "slurm", "all_figures"], PAPER),
+    ],
+    ids=["alias", "path", "no evaluation", "tables", "one GPU", "Slurm"],
+)
+def test_a_plan_asks_for_its_own_slice_only(repository, arguments, jobs):
+    assert planned(repository, *arguments) == jobs
+
+
+@pytest.mark.parametrize(
+    ("overlay", "parts"),
+    [
+        ("pretraining: {batch_sise: 3}", ["pretraining.batch_sise", "'batch_size'", "allowed:"]),
+        (
+            "recipes: {default: {learning_rates: [1e-5]}}",
+            ["recipes.default.learning_rates.0", '"1e-5"', "number"],
+        ),
+        ("model_sets: {main: [OLMo-1B]}", ["model_sets.main", "'OLMo-1B'", "OLMo-30M"]),
+    ],
+    ids=["key", "type", "name"],
+)
+def test_a_fault_in_an_overlay_is_one_line_and_creates_nothing(
+    repository, tmp_path, overlay, parts
+):
+    file = tmp_path / "overlay.yaml"
+    file.write_text(overlay + "\n")
+    before = contents(repository)
+    result = command(repository, "--configfile", str(file), "-n", "--", "all_figures")
+    assert result.returncode != 0
+    own = ("Using ", "Config file ")  # Snakemake's announcements
+    said = [line for line in result.stdout.splitlines() if not line.startswith(own)]
+    assert len(said) == 1 and said[0].startswith("error: "), result.stdout
+    assert all(part in said[0] for part in parts), said[0]
+    assert contents(repository) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["-m", "snakemake", "--lint"],
+        ["-m", "snakefmt", "--check", "Snakefile", "rules"],
+        ["-m", "ruff", "check", "."],
+        ["-m", "ruff", "format", "--check", "."],
+    ],
+    ids=["snakemake --lint", "snakefmt", "ruff check", "ruff format"],
+)
+def test_style(repository, line):
+    result = subprocess.run([sys.executable, *line], cwd=repository, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+# --- one small run to the end ---------------------------------------------------------------------
+
+CHAIN = {"finetune": 2, "evaluate_id": 2, "evaluate_c4": 2}
+SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2, "perturb_gaussian": 2}
+DRAWN = {"aggregate": 6, "figure": 6, "table": 2}
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("guard")
+    (folder / "sitecustomize.py").write_text(GUARD)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(repository, guard, tmp_path_factory) -> Path:
+    """All figures and tables of tiny.yaml, made under the network guard; not to be written to."""
+    folder = copy_of(repository, tmp_path_factory.mktemp("finished"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(guard))
+        result = command(folder, *TINY, "--", "all_figures", "all_tables")
+    assert result.returncode == 0, result.stdout[-6000:]
+    return folder
+
+
+@pytest.mark.slow
+def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
+    figures = [f"{f}.{s}" for f in FIGURES for s in ("pdf", "png", "csv", "json")]
+    tables = [f"{t}.{s}" for t in ("table3", "table4") for s in ("csv", "md", "tex", "json")]
+    for kind, names in (("figures", figures), ("tables", tables)):
+        found = contents(finished / "results" / kind / "overtrained")
+        assert set(found) == set(names)
+        assert all(size > 100 for size, _ in found.values())
+    jobs = CHAIN | SHARED | DRAWN
+    for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
+        found = {rule: 0 for rule in jobs}
+        for path in (finished / "results" / kind).rglob(f"*.{suffix}"):
+            found[path.relative_to(finished / "results" / kind).parts[0]] += 1
+        assert found == jobs
+    assert planned(finished, *TINY, "--", "all_figures", "all_tables") == {}
+    assert not list(finished.rglob("*.partial*"))
+    assert not list((finished / "results/runs").rglob("*.safetensors"))  # temporary
+
+
+FIGURES = ["fig03", "fig04", "fig05", "fig06", "fig08", "fig29"]
+
+
+@pytest.mark.slow
+def test_no_process_of_the_workflow_tries_the_network(finished, guard):
+    attempts = guard / "attempts"
+    assert not attempts.exists(), attempts.read_text()
+    watched = (guard / "processes").read_text()
+    for script in ("build_corpus", "prepare_task", "pretrain", "finetune", "evaluate_c4", "figure"):
+        assert f".{script}.py" in watched
+
+
+def test_the_network_guard_works(guard, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(GUARD)
+    for call in ("create_connection(('192.0.2.1', 80), 1)", "getaddrinfo('huggingface.co', 443)"):
+        line = [sys.executable, "-c", f"import socket; socket.{call}"]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        result = subprocess.run(line, env=environment, capture_output=True, text=True)
+        assert "no network here" in result.stderr
+    assert len((tmp_path / "attempts").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_every_result_says_where_it_came_from(finished):
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=finished, capture_output=True, text=True
+    ).stdout.strip()
+    results = finished / "results"
+    origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
+    assert len(origins) == 2 + 6 + 6  # noise, sweeps, aggregates
+    for checkpoint in (results / "checkpoints" / MODEL).iterdir():
+        origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
+    for path in (results / "figures/overtrained").glob("*.json"):
+        origins[path] = json.loads(path.read_text())
+    for path, origin in origins.items():
+        assert origin["commit"] == commit, path
+        assert origin["device"] == "cpu", path
+        assert bool(origin["config"]) == (origin["rule"] != "evaluate_id"), path  # needs no setting
+        assert {"numpy", "pyarrow", "torch", "snakemake"} <= set(origin["versions"]), path
+    weights = sha256(results / "checkpoints" / MODEL / "0.1M" / "model.safetensors")
+    corpus = json.loads((results / "corpora/pydoc/manifest.json").read_text())["sha256"]
+    task = results / "tasks/same_docstring"
+    assert origins[results / "checkpoints" / MODEL / "0.1M"]["data"] == {"corpus": corpus}
+    finetune = origins[finished / SWEEP.format("0.1M", "training")]
+    splits = {split: sha256(task / f"{split}.parquet") for split in ("train", "validation")}
+    assert finetune["data"] == {"checkpoint": weights} | splits
+    assert finetune["config"]["learning_rates"] == [1e-3, 1e-2]
+    c4 = origins[finished / SWEEP.format("0.1M", "c4")]
+    assert c4["data"]["corpus"] == corpus and c4["data"]["checkpoint"] == weights
+    figure = origins[results / "figures/overtrained/fig08.json"]
+    assert figure["data"] == {"aggregate": sha256(results / "aggregates/overtrained/fig08.parquet")}
+    source = SWEEP.format("0.1M", "training")
+    assert figure["sources"][source]["provenance"] == finetune
+    manifest = json.loads((task / "manifest.json").read_text())
+    assert manifest["provenance"]["commit"] == commit
+    assert manifest["splits"]["train"]["sha256"] == splits["train"]
+
+
+# --- what a change schedules ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    names = [
+        "Snakefile",
+        "config.yaml",
+        "README.md",
+        "rules/finetune.smk",
+        "profiles/demo/overlay.yaml",
+    ]
+    names += [str(p.relative_to(folder)) for p in folder.glob("scripts/**/*.py")]
+    for name in names:
+        (folder / name).touch()
+    for name in ("scripts/overtrain/plots.py", "scripts/finetune.py", "config.yaml", "Snakefile"):
+        with (folder / name).open("a") as file:
+            file.write("\n# an edited comment\n")
+    plots = folder / "scripts/overtrain/plots.py"
+    plots.write_text(plots.read_text() + "\n\ndef unused():\n    return 1\n")
+    ast.parse(plots.read_text())
+    assert planned(folder, *TINY, "--", "all_figures", "all_tables") == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        (
+            "recipes: {default: {learning_rates: [1.0e-3]}}",
+            CHAIN | {"aggregate": 5, "figure": 5, "table": 1, "all_figures": 1, "all_tables": 1},
+        ),
+        ("recipes: {batch32: {learning_rates: [1.0e-3]}}", {"table": 1, "all_tables": 1}),
+        (
+            f"models: {{{MODEL}: {{budgets: [0.05M, 0.1M, 0.15M]}}}}",
+            {"pretrain": 1, "perturb_gaussian": 1}
+            | {"finetune": 1, "evaluate_id": 1, "evaluate_c4": 1}
+            | {"aggregate": 6, "figure": 6, "table": 1, "all_figures": 1, "all_tables": 1},
+        ),
+        (
+            "figures: {overtrained: {fig05: {title: another title}}}",
+            {"figure": 1, "all_figures": 1},
+        ),
+        (
+            "perturbation: {gammas: [0.02]}",
+            {"perturb_gaussian": 2, "aggregate": 1, "figure": 1, "all_figures": 1},
+        ),
+        ("resources: {finetune: {mem_mb: 1200}, pretrain: {runtime: 7}}", {}),
+    ],
+    ids=["rates", "another recipe", "budget", "title", "gammas", "resources"],
+)
+def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_path, change, jobs):
+    overlay = tmp_path / "change.yaml"
+    overlay.write_text(change + "\n")
+    assert planned(finished, *TINY, str(overlay), "--", "all_figures", "all_tables") == jobs
+
+
+# --- kill -9 --------------------------------------------------------------------------------------
+
+
+def start(folder: Path, *targets: str) -> psutil.Popen:
+    with (folder / "output.txt").open("w") as file:
+        line = [sys.executable, "-m", "snakemake", *TINY, "--", *targets]
+        return psutil.Popen(line, cwd=folder, stdout=file, stderr=file, start_new_session=True)
+
+
+def job_of(workflow: psutil.Popen, script: str, ready: Callable[[], bool]) -> psutil.Process:
+    """The process that runs `script`, as soon as it runs and `ready`."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and workflow.poll() is None:
+        for process in workflow.children(recursive=True):
+            try:
+                if any(part.endswith(f".{script}.py") for part in process.cmdline()) and ready():
+                    return process
+            except psutil.Error:
+                continue
+        time.sleep(0.02)
+    pytest.fail(f"{script} was never seen running")
+
+
+def kill(*processes: psutil.Process) -> None:
+    for process in processes:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+
+
+@pytest.mark.slow
+def test_after_kill_9_finished_outputs_stay_and_the_rest_is_as_if_never_killed(
+    repository, finished, tmp_path
+):
+    folder = copy_of(repository, tmp_path)
+    targets = ("fig03", "fig05")
+    checkpoints = folder / "results/checkpoints" / MODEL
+
+    # Only the job: its output is gone, and the workflow fails.
+    workflow = start(folder, *targets)
+    kill(job_of(workflow, "pretrain", lambda: any(checkpoints.glob(".*.partial")) or True))
+    assert workflow.wait(120) != 0
+    made = [p for p in checkpoints.glob("[!.]*") if not (p / "model.safetensors").exists()]
+    assert not made
+
+    # Everything at once, while a fine-tune has begun to write.
+    runs = folder / "results/runs" / MODEL
+    workflow = start(folder, *targets)
+    job_of(workflow, "finetune", lambda: any(runs.glob("*/*/.*.partial")))
+    processes = [*workflow.children(recursive=True), workflow]
+    kill(*processes)
+    psutil.wait_procs(processes, 30)
+    complete = [p for p in checkpoints.glob("[!.]*") if (p / "model.safetensors").exists()]
+    assert complete  # a fine-tune needs one
+    kept = {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for place in [*complete, *(folder / "results").glob("[ct]*s/[ps]*")]
+        for path in place.rglob("[!.]*")
+        if path.is_file()
+    }
+    assert any("corpora" in name for name in kept) and any("tasks" in name for name in kept)
+
+    assert "--unlock" in command(folder, *TINY, "--", *targets).stdout  # the lock stays
+    assert command(folder, *TINY, "--unlock").returncode == 0
+    result = command(folder, *TINY, "--", *targets)
+    assert result.returncode == 0, result.stdout[-6000:]
+    assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
+    assert planned(folder, *TINY, "--", *targets) == {"fig03": 1, "fig05": 1}  # bare targets
+    assert not list((folder / "results").rglob("*.partial*"))
+
+    # The same bytes as of the run that nobody killed.
+    compared = [f"results/figures/overtrained/{f}" for f in ("fig03.pdf", "fig05.pdf", "fig05.png")]
+    compared += ["results/figures/overtrained/fig05.csv", "results/figures/overtrained/fig05.json"]
+    compared += [SWEEP.format(budget, e) for budget in ("0.05M", "0.1M") for e in ("id", "c4")]
+    compared += [f"results/checkpoints/{MODEL}/0.1M/model.safetensors"]
+    compared += [f"results/measurements/{MODEL}/0.1M/gaussian.parquet"]
+    for name in compared:
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_drawing_again_gives_the_same_bytes(finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    drawn = sorted((folder / "results/figures/overtrained").glob("fig06.*"))
+    before = {path: path.read_bytes() for path in drawn}
+    assert len(before) == 4
+    for path in drawn:
+        path.unlink()
+    assert command(folder, *TINY, "--", "fig06").returncode == 0
+    assert {path: path.read_bytes() for path in drawn} == before
+
+
+# --- bad inputs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_bad_input_is_one_line_that_names_the_file(finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    results = folder / "results"
+    faults = {}  # log: what its line must say
+
+    shard = results / "corpora/pydoc/train-00000.bin"
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    faults[f"pretrain/{MODEL}/0.15M.log"] = ["corpora/pydoc/train-00000.bin", "hash"]
+
+    held_out = results / "corpora/pydoc/held_out-00000.bin"
+    held_out.write_bytes(held_out.read_bytes()[:-2])
+    faults[f"perturb_gaussian/{MODEL}/0.05M.log"] = ["corpora/pydoc/held_out-00000.bin", "hash"]
+
+    config = results / "checkpoints" / MODEL / "0.1M/config.json"
+    llama = json.loads(config.read_text()) | {"architectures": ["LlamaForCausalLM"]}
+    config.write_text(json.dumps(llama))
+    faults[f"perturb_gaussian/{MODEL}/0.1M.log"] = [f"{MODEL}/0.1M/config.json", "LlamaForCausalLM"]
+
+    train = results / "tasks/same_docstring/train.parquet"
+    pq.write_table(pq.read_table(train).drop_columns("label"), train)
+    faults[f"finetune/{MODEL}/0.05M/same_docstring/default.log"] = [
+        "tasks/same_docstring/train.parquet",
+        "'label'",
+    ]
+
+    other = results / "tasks/sympy_docs"
+    other.mkdir()
+    for split, texts in (("train", ["a text"]), ("validation", []), ("test", ["a text"])):
+        pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), other / f"{split}.parquet")
+    (other / "manifest.json").write_text("{}")
+    faults[f"finetune/{MODEL}/0.05M/sympy_docs/default.log"] = [
+        "tasks/sympy_docs/validation.parquet",
+        "empty",
+    ]
+
+    overlay = folder / "budget.yaml"
+    overlay.write_text(f"models: {{{MODEL}: {{budgets: [0.05M, 0.1M, 0.15M]}}}}\n")
+    sweep = SWEEP.format("0.05M", "training")
+    targets = [f"results/checkpoints/{MODEL}/0.15M", sweep]
+    targets += [sweep.replace("same_docstring", "sympy_docs")]
+    targets += [f"results/measurements/{MODEL}/{b}/gaussian.parquet" for b in ("0.05M", "0.1M")]
+    for target in targets:
+        (folder / target).unlink(missing_ok=True)
+    arguments = ["--keep-going", *TINY, str(overlay), "--", *targets]
+    assert command(folder, *arguments).returncode != 0
+    for log, parts in faults.items():
+        text = (results / "logs" / log).read_text()
+        errors = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and "Traceback" not in text, f"{log}: {text}"
+        assert all(part in errors[0] for part in parts), errors[0]
+    assert not [target for target in targets if (folder / target).exists()]
