@@ -25,6 +25,6 @@ rule finetune:
         * config["resources"]["finetune"]["runtime"],
         gpu=lookup("resources/finetune/gpu", within=config),
     params:
-        config=lambda wildcards: catalogue.recipe_slice(wildcards.recipe),
+        config=lambda wildcards: catalogue.sweep_slice(wildcards.task, wildcards.recipe),
     script:
         "../scripts/finetune.py"

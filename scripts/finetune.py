@@ -9,11 +9,12 @@ from overtrain.sweep import Sweep
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)
+    config = json.loads(snakemake.params.config)
     rows = finetune(
         sweep.checkpoint,
         sweep.task,
-        sweep.task_settings,
-        Recipe.from_config(snakemake.wildcards.recipe, json.loads(snakemake.params.config)),
+        config["task"],
+        Recipe.from_config(snakemake.wildcards.recipe, config["recipe"]),
         Machine(sweep.memory, sweep.batch_tokens),
         Path(snakemake.output.runs),
         sweep.identity,

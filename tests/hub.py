@@ -1,8 +1,8 @@
-"""A small local server that speaks enough of the Hugging Face hub's API for `huggingface_hub` and `datasets`.
+"""A small local server that speaks enough of the Hugging Face hub's API for its libraries.
 
-Repositories are folders `{root}/{datasets|models}/{owner}/{name}/{sha}/`; `refs` names the commit of each
-branch. Clients reach it by `HF_ENDPOINT`, which the libraries read once, at import: run them in a process of
-their own (`run_on_hub`).
+Repositories are folders `{root}/{datasets|models}/{owner}/{name}/{sha}/`; `refs` names the commit
+of each branch. Clients reach it by `HF_ENDPOINT`, which the libraries read once, at import: run
+them in a process of their own (`run_on_hub`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves `root`; `refs` maps every branch or tag to a commit; `requests` lists what was asked for."""
+    """Serves `root`; `refs` maps branches and tags to commits; `requests` lists what was asked."""
 
     daemon_threads = True
 
@@ -39,6 +39,7 @@ class Hub(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # a reply is one packet; two would wait 40 ms for each other
 
     def log_message(self, *_: object) -> None:
         pass
@@ -58,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         if parts[0] == "api":
             kind, owner, name, *rest = parts[1:]
-            verb, revision = (*rest, "revision", "main")[:2] if not rest else rest[:2]
+            verb, revision = rest[:2] or ("revision", "main")
             path = "/".join(rest[2:])
         else:
             kind = parts.pop(0) if parts[0] == "datasets" else "models"
@@ -97,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_file(self, path: Path, commit: str) -> None:
         if not path.is_file():
             return self.refuse("EntryNotFound", "Entry not found")
-        content, status, headers = path.read_bytes(), 200, {}
+        content, status = path.read_bytes(), 200
         headers = {
             "ETag": f'"{object_id(path)}"',
             "X-Repo-Commit": commit,
@@ -160,7 +161,11 @@ def serve(root: Path, refs: dict[str, str]) -> Iterator[Hub]:
 
 
 def run_on_hub(hub: Hub, home: Path, code: str, *arguments: str) -> subprocess.CompletedProcess:
-    """Run `code` in a new Python, a process group of its own, that knows only this hub and `home`."""
+    """Run `code` in a new Python that knows only this hub and keeps its caches in `home`.
+
+    It has a process group of its own, which it may kill, and no torch, as the environment of the
+    downloads has none.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
     proxies = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     environment = (
@@ -171,6 +176,7 @@ def run_on_hub(hub: Hub, home: Path, code: str, *arguments: str) -> subprocess.C
             "HF_HOME": str(home),
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "PYTHONPATH": str(SCRIPTS),
+            "USE_TORCH": "0",
         }
     )
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Docstrings and functions of packages: what is found, in what form, and always in the same order."""
+"""Docstrings and functions of packages: what is found, in what form and in what order."""
 
 import ast
 import hashlib
@@ -10,6 +10,7 @@ import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from overtrain import PipelineError, docstrings
 from overtrain.docstrings import MINIMUM, extract, fold
 from overtrain.tokenizer import SYMBOLS

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
 from overtrain import PipelineError
 from overtrain.tokenizer import (
     END_OF_TEXT,
@@ -16,7 +18,6 @@ from overtrain.tokenizer import (
     load_encoder,
     train_bpe,
 )
-from tokenizers import Tokenizer, models
 
 CHARACTERS = characters()
 TEXTS = [f"The {word} of a model grows with its budget; {i} tokens." for i, word in

@@ -50,7 +50,7 @@ def library(recipe: object, folder: Path, device: object, memory: int) -> list[f
     rows = finetune.finetune(
         folder / "base",
         folder / "task",
-        "language_modelling",
+        {"kind": "language_modelling"},
         recipe,
         finetune.Machine(memory, contenders.CONFIG["evaluations"]["batch_tokens"]),
         folder / "runs",

@@ -87,8 +87,11 @@ class Catalogue:
         }
         return dumps(self.config["pretraining"] | slice_)
 
-    def recipe_slice(self, recipe: str) -> str:
-        return dumps(self.config["recipes"][recipe])
+    def sweep_slice(self, task: str, recipe: str) -> str:
+        """A recipe, and what a task's settings, beside its examples, say about training."""
+        settings = self.config["tasks"][task]
+        training = {key: settings[key] for key in ("kind", "loss_on") if key in settings}
+        return dumps({"recipe": self.config["recipes"][recipe], "task": training})
 
     def c4_slice(self, model: str) -> str:
         return dumps({"corpus": self.corpus_of(model)} | self.config["evaluations"]["c4"])
@@ -147,11 +150,18 @@ class Catalogue:
         for key in ("models", "tasks"):
             if key in target:
                 target[key] = self.names(target, key)
-                titles |= {name: self.config[key][name]["title"] for name in target[key]}
+                titles |= {name: self.title(key, name) for name in target[key]}
         corpora = {self.corpus_of(model) for model in target["models"]}
         text = " / ".join(sorted(self.config["corpora"][corpus]["title"] for corpus in corpora))
         more = {"scale": self.config["scale"], "text": text, "titles": titles}
         return dumps(target | more)
+
+    def title(self, section: str, name: str) -> str:
+        """A model's or task's name in figures; a stand-in says what it stands for."""
+        settings = self.config[section][name]
+        if "stands_for" not in settings:
+            return settings["title"]
+        return f"{settings['title']}\n(for {self.title(section, settings['stands_for'])})"
 
     def table_slice(self, paper: str, table: str) -> str:
         """A table's settings and every part of the configuration that it prints."""

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ def noise_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         axis.set_ylabel(label(quantity, settings["text"]))
         axis.set_title(settings["titles"][model])
         log_values(axis, table)
-    shades.explain(figure, axes)
+    shades.explain(figure, axes, base="absolute" in settings["panels"])
     return figure, pd.concat(drawn, ignore_index=True)
 
 
@@ -98,7 +99,7 @@ def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure
             base = dashed_base(axis, own)
             drawn.append(base.assign(model=model, task=task, learning_rate=0.0, **row))
         log_values(axis, table)
-    shades.explain(figure, axes)
+    shades.explain(figure, axes, base=any(r["quantity"] == "absolute" for r in settings["rows"]))
     return figure, pd.concat(drawn, ignore_index=True)
 
 
@@ -140,6 +141,8 @@ def distance_by_learning_rate(data: pd.DataFrame, settings: dict) -> tuple[Figur
         axis.set(
             xscale="log", yscale="log", xlabel="learning rate", ylabel="L2 distance from the base"
         )
+        plain_log_ticks(axis.yaxis, table["mean"])
+        plain_log_ticks(axis.yaxis, table["mean"])
         axis.set_title(f"{settings['titles'][model]}, {settings['titles'][task]}")
     shades.explain(figure, axes)
     return figure, pd.concat(drawn, ignore_index=True)
@@ -233,7 +236,8 @@ class Shades:
     def colour(self, value: float) -> tuple:
         return self.map(0.9 * self.norm(value))  # the lightest tenth is too pale for a line
 
-    def explain(self, figure: Figure, axes: np.ndarray) -> None:
+    def explain(self, figure: Figure, axes: np.ndarray, base: bool = False) -> None:
+        """Add the legend or colour bar, with the dashed line of the unmodified model if `base`."""
         if len(self.values) > LEGEND_LINES:
             shown = ScalarMappable(self.norm, ListedColormap(self.map(np.linspace(0, 0.9, 256))))
             figure.colorbar(shown, ax=axes, label=self.title, aspect=30, pad=0.01)
@@ -241,6 +245,8 @@ class Shades:
         handles = [
             plt.Line2D([], [], color=self.colour(v), label=self.text(v)) for v in self.values
         ]
+        if base:
+            handles.append(plt.Line2D([], [], color="black", linestyle="--", label="none (base)"))
         figure.legend(handles=handles, title=self.title, loc="outside right center", frameon=False)
 
 
@@ -269,6 +275,8 @@ def cells(axes: np.ndarray, settings: dict):
                 text = settings["text"] if row["evaluation"] == "c4" else "ID"
                 axis.set_ylabel(label(row["quantity"], text))
             yield axis, row, model, task
+            if r < len(settings["rows"]) - 1:
+                axis.set_xlabel("")
 
 
 def label(quantity: str, text: str) -> str:
@@ -315,9 +323,16 @@ def log_values(axis: Axes, table: pd.DataFrame) -> None:
     values = table["mean"].dropna()
     if len(values) and values.min() > 0 and values.max() > 3 * values.min():
         axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(axis.yaxis, values)
+
+
+def plain_log_ticks(axis: Axis, values: pd.Series) -> None:
+    """Ticks written as plain numbers, more of them in each decade the fewer decades there are."""
+    decades = np.log10(values.max() / values.min())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def tokens_text(tokens: float) -> str:

@@ -280,9 +280,7 @@ def encode_choices(rows: list[dict], encoder: TextEncoder, context: int) -> Choi
 
 
 def right_answers(choices: Choices, loss_on: str) -> Examples:
-    """What a classification task trains on: the right answers' sequences, with loss on the "answer" or
-    on "all" tokens.
-    """
+    """The right answers' sequences, to train on, with loss on the "answer" or on "all" tokens."""
     chosen = np.arange(len(choices.labels)) * choices.answers + choices.labels
     e = choices.examples
     inputs, targets, lengths = e.inputs[chosen], e.targets[chosen], e.lengths[chosen]

@@ -1,0 +1,48 @@
+"""Print the demo's numbers as Markdown, from the CSVs of its figures: `python docs/demo_tables.py`."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "results/figures/overtrained"
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from overtrain.plots import tokens_text  # noqa: E402  (needs the path above)
+
+
+def table(data: pd.DataFrame, line: str, name: str) -> str:
+    """Means by token budget, one row for each `line`; 0 is the unmodified model; lowest in bold."""
+    means = data.pivot(index=line, columns="tokens", values="mean")
+    rows = []
+    for value, row in means.iterrows():
+        label = f"{name} {value:g}" if value else "base"
+        cells = [f"**{v:.2f}**" if v == row.min() else f"{v:.2f}" for v in row]
+        rows.append([label, *cells])
+    header = ["", *(tokens_text(tokens) for tokens in means.columns)]
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main() -> None:
+    if not (FIGURES / "fig05.csv").exists():
+        sys.exit(f"{FIGURES}: no figures; run `make demo` first")
+    noise = pd.read_csv(FIGURES / "fig03.csv")
+    print("### Noise: perplexity on held-out docstrings\n")
+    print(table(noise[noise.quantity == "absolute"], "gamma", "γ"))
+    tuned = pd.read_csv(FIGURES / "fig05.csv")
+    for task, own in tuned.groupby("task", sort=False):
+        for evaluation, text in (("c4", "held-out docstrings"), ("id", "the task's test set")):
+            print(f"\n### Fine-tuned on {task}: perplexity on {text}\n")
+            print(table(own[own.evaluation == evaluation], "learning_rate", "LR"))
+    best = pd.read_csv(FIGURES / "fig06.csv")
+    print("\n### Learning rate tuned on validation\n")
+    wide = best.pivot(index=["task", "tokens", "learning_rate"], columns="evaluation", values="mean")
+    print("| task | tokens | best LR | held-out docstrings | test set |\n| --- | --- | --- | --- | --- |")
+    for (task, tokens, rate), row in wide.iterrows():
+        print(f"| {task} | {tokens_text(tokens)} | {rate:g} | {row['c4']:.2f} | {row['id']:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
