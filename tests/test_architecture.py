@@ -79,7 +79,6 @@ def coordinate_change(width: int, base_width: int | None, seed: int) -> list[flo
     model.model.layers[-1].register_forward_hook(lambda *seen: stream.append(seen[-1].detach()))
     before = model(tokens[:, :-1]).detach()
     for _ in range(5):
-        optimizer.zero_grad()
         model.losses(tokens[:, :-1], tokens[:, 1:]).mean().backward()
         optimizer.step(1.0)
     after = model(tokens[:, :-1]).detach()

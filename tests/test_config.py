@@ -13,7 +13,7 @@ from overtrain.aggregate import READS
 from overtrain.config import SCHEMA, check
 
 ROOT = Path(__file__).parent.parent
-BASE = yaml.safe_load((ROOT / "config.yaml").read_text())
+BASE = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text())))  # no shared parts
 DELETE = object()
 
 

@@ -391,7 +391,6 @@ def test_missing_column_is_named(hub_config: dict, tmp_path: Path) -> None:
     assert line.startswith(f"{tmp_path / 'source'}: no column 'text'; it has ['content', ")
 
 
-@pytest.mark.xfail(strict=True, reason="errors of reading a source file are not caught")
 @pytest.mark.parametrize("damage", ["missing", "truncated", "no json"])
 def test_unreadable_source_file_is_named(hub_config: dict, tmp_path: Path, damage: str) -> None:
     write_files(tmp_path / "source", "a", 1)
@@ -457,13 +456,11 @@ def test_hub_repository_at_its_revision(on_hub: tuple[Path, list], from_files: P
     assert ours == theirs
 
 
-@pytest.mark.xfail(strict=True, reason="the tokenizer's revision is neither resolved nor recorded")
 def test_manifest_has_the_tokenizers_commit(on_hub: tuple[Path, list]) -> None:
     manifest = json.loads((on_hub[0] / "manifest.json").read_text())
     assert OLD in json.dumps(manifest["source"].get("tokenizer"))
 
 
-@pytest.mark.xfail(strict=True, reason="errors of the hub are not caught")
 @pytest.mark.parametrize(
     ("case", "named"),
     [

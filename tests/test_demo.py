@@ -51,7 +51,9 @@ def noise(measured: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def tuned(measured: Path) -> pd.DataFrame:
-    return pd.concat(pd.read_parquet(path) for path in measured.glob(f"*/{TASK}/default/c4.parquet"))
+    return pd.concat(
+        pd.read_parquet(path) for path in measured.glob(f"*/{TASK}/default/c4.parquet")
+    )
 
 
 def by_budget(data: pd.DataFrame, selection: str, quantity: str, line: str) -> pd.DataFrame:

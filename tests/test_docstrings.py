@@ -123,7 +123,6 @@ class Thing:
     assert document.text == f"{head}{body}\n    return value"
 
 
-@pytest.mark.xfail(strict=True, reason="splitlines() counts lines that Python's parser does not")
 def test_line_numbers_hold_after_a_form_feed(root: Path) -> None:
     body = "\n".join(f"    value_{i} = {i} + {i}" for i in range(20))
     write(root / "fake/__init__.py", f'"""Top."""\n\x0c\ndef f():\n    """Doc."""\n{body}\n')
@@ -131,7 +130,6 @@ def test_line_numbers_hold_after_a_form_feed(root: Path) -> None:
     assert document.text == f"def f():\n{body}"
 
 
-@pytest.mark.xfail(strict=True, reason="files without triple quotes are skipped for functions too")
 def test_functions_need_no_docstring_in_their_file(root: Path) -> None:
     body = "\n".join(f"    value_{i} = {i} + {i}" for i in range(20))
     write(root / "plain/a.py", f"def f():\n{body}\n")

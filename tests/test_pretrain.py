@@ -250,7 +250,7 @@ def test_a_vocabulary_too_small_for_the_corpus_is_one_clear_line(short, corpus, 
 
 def test_a_loss_of_nan_stops_the_job_with_one_line(short, corpus, tmp_path):
     job = replace(short, learning_rate=float("inf"))
-    with pytest.raises(PipelineError, match="tiny: loss is NaN at step 2") as error:
+    with pytest.raises(PipelineError, match="tiny: the loss is nan at step 2") as error:
         train(job, corpus, tmp_path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()

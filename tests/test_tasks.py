@@ -260,7 +260,6 @@ def test_manifest_has_the_commit_that_was_read(prepared: tuple) -> None:
     assert any(f"/resolve/{COMMIT}/" in line for line in requests)
 
 
-@pytest.mark.xfail(strict=True, reason="errors of the hub and of datasets are not caught")
 @pytest.mark.parametrize(
     ("case", "named"),
     [
@@ -319,9 +318,6 @@ def test_pairs_are_labelled_right() -> None:
         assert follows(row["first"], row["second"], documents) == (row["label"] == "yes")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a wrong answer may be the right one, or the other wrong one"
-)
 def test_continuations_have_one_right_answer() -> None:
     source = {"kind": "continuations", "packages": ["fsspec"], "before": 40, "after": 16}
     rows, documents = tasks.rows_from_packages(source), [d.text for d in extract(["fsspec"])]

@@ -288,7 +288,7 @@ def test_every_result_says_where_it_came_from(finished):
     finetune = origins[finished / SWEEP.format("0.1M", "training")]
     splits = {split: sha256(task / f"{split}.parquet") for split in ("train", "validation")}
     assert finetune["data"] == {"checkpoint": weights} | splits
-    assert finetune["config"]["learning_rates"] == [1e-3, 1e-2]
+    assert finetune["config"]["recipe"]["learning_rates"] == [1e-3, 1e-2]
     c4 = origins[finished / SWEEP.format("0.1M", "c4")]
     assert c4["data"]["corpus"] == corpus and c4["data"]["checkpoint"] == weights
     figure = origins[results / "figures/overtrained/fig08.json"]

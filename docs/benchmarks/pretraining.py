@@ -1,7 +1,7 @@
 """Pre-training tokens per second: the library's loop against transformers' Trainer.
 
     python docs/benchmarks/pretraining.py
-    python docs/benchmarks/pretraining.py --shape OLMo-30M --repetitions 3     # minutes on a CPU
+    python docs/benchmarks/pretraining.py --shape OLMo-30M --repetitions 2     # minutes on a CPU
 
 Both train the same model and weights on the same batches with the same AdamW, schedule and clip, in
 float32 on a CPU and with bfloat16 autocast, compiled, on a GPU; equal mean losses show it. Timed

@@ -111,7 +111,7 @@ class Architecture:
             "tie_word_embeddings": False,
             "bos_token_id": None,
             "eos_token_id": end_of_text,
-            "pad_token_id": end_of_text,
+            "pad_token_id": None,  # transformers would freeze the padding token's embedding
             "use_cache": True,
             "dtype": "float32",
         }

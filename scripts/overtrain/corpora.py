@@ -13,16 +13,16 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from overtrain import PipelineError, docstrings, tokenizer
+from overtrain import PipelineError, docstrings, hub, tokenizer
 from overtrain.provenance import sha256, whole_folder, write_json
 from overtrain.tokenizer import TextEncoder
+from overtrain.workers import pool as workers_pool
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "held_out")
@@ -135,18 +135,19 @@ def build_from_hub(config: dict, folder: Path, work: Path, workers: int) -> dict
     build goes on with the next file. Only `config["train_tokens"]` tokens are kept: files are taken
     in order.
     """
-    source = config["source"]
-    revision = resolve_revision(source["dataset"], source["revision"])
-    encoder = tokenizer.from_hub(**config["tokenizer"]["hub"])
+    source, vocabulary = config["source"], dict(config["tokenizer"]["hub"])
+    revision = hub.resolve(source["dataset"], source["revision"], "dataset")
+    vocabulary["revision"] = hub.resolve(vocabulary["repository"], vocabulary["revision"], "model")
+    encoder = tokenizer.from_hub(**vocabulary)
     work.mkdir(parents=True, exist_ok=True)
-    identity = {"config": config, "revision": revision}
-    check_same_work(work, identity)
+    origin = {"dataset": source["dataset"], "revision": revision, "tokenizer": vocabulary}
+    check_same_work(work, {"config": config, "origin": origin})
     encoder.save(work)
     shard = partial(build_shard, config, revision, work)
     shards: list[dict] = []
     total = 0
     with (
-        ProcessPoolExecutor(workers) as pool,
+        workers_pool(workers) as pool,
         tqdm(total=config["train_tokens"], unit="token", unit_scale=True, desc="tokenise") as bar,
     ):
         for batch in batched(range(source["file_count"]), workers):
@@ -167,22 +168,11 @@ def build_from_hub(config: dict, folder: Path, work: Path, workers: int) -> dict
         for found in shards:
             for split in SPLITS:
                 os.link(work / found[split]["file"], temporary / found[split]["file"])
-        manifest = write_manifest(
-            temporary, encoder, shards, {"dataset": source["dataset"], "revision": revision}
-        )
+        manifest = write_manifest(temporary, encoder, shards, origin)
     for path in work.iterdir():
         path.unlink()
     work.rmdir()
     return manifest
-
-
-def resolve_revision(dataset: str, revision: str) -> str:
-    """The commit SHA that `revision` names on the hub; a local folder keeps the name."""
-    if Path(dataset).is_dir():
-        return revision
-    from huggingface_hub import HfApi
-
-    return HfApi().dataset_info(dataset, revision=revision).sha
 
 
 def check_same_work(work: Path, identity: dict) -> None:
@@ -204,21 +194,22 @@ def build_shard(config: dict, revision: str, work: Path, index: int) -> dict[str
     from datasets import load_dataset
 
     source = config["source"]
-    rows = load_dataset(
-        source["dataset"],
-        data_files=source["files"].format(index),
-        revision=None if Path(source["dataset"]).is_dir() else revision,
-        split="train",
-        streaming=True,
-    )
-    column = source["text_column"]
-    if rows.column_names and column not in rows.column_names:
-        raise PipelineError(
-            f"{source['dataset']}: no column {column!r}; it has {rows.column_names}"
-        )
-    texts = (row[column] for row in rows)
+    file, column = source["files"].format(index), source["text_column"]
     encoder = tokenizer.load_encoder(work)
-    shard = write_shards(texts, encoder, config["held_out"], work, f"{index:05d}")
+    with hub.one_line(f"{source['dataset']}, {file}"):
+        rows = load_dataset(
+            source["dataset"],
+            data_files=file,
+            revision=hub.revision_argument(source["dataset"], revision),
+            split="train",
+            streaming=True,
+        )
+        if rows.column_names and column not in rows.column_names:
+            raise PipelineError(
+                f"{source['dataset']}: no column {column!r}; it has {rows.column_names}"
+            )
+        texts = (row[column] for row in rows)
+        shard = write_shards(texts, encoder, config["held_out"], work, f"{index:05d}")
     write_json(done, shard)
     return shard
 

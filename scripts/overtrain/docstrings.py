@@ -12,12 +12,12 @@ import hashlib
 import inspect
 import re
 import sysconfig
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from overtrain import PipelineError
+from overtrain.workers import pool
 
 MINIMUM = 200  # characters; shorter docstrings are labels more than text
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -75,8 +75,8 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
         files += found
     read = partial(read_docstrings if kind == "docstrings" else read_functions, root=root)
     if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            parts = list(pool.map(read, files, chunksize=32))
+        with pool(workers) as processes:
+            parts = list(processes.map(read, files, chunksize=32))
     else:
         parts = map(read, files)
     unique: dict[str, Document] = {}
@@ -86,12 +86,12 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
     return sorted(unique.values(), key=lambda document: document.order)
 
 
-def parse(path: Path) -> tuple[str, ast.Module | None]:
-    """Source and syntax tree; none for a file without docstrings or that is not valid Python."""
+def parse(path: Path, needs: re.Pattern | None = None) -> tuple[str, ast.Module | None]:
+    """Source and syntax tree; no tree without what it `needs`, or if it is not valid Python."""
     try:
         source = path.read_text("utf-8")
-        if not QUOTES.search(source):
-            return "", None  # no docstring of any length: a fifth of the files need no parsing
+        if needs and not needs.search(source):
+            return "", None
         return source, ast.parse(source)
     except (SyntaxError, UnicodeDecodeError, ValueError):
         return "", None
@@ -120,7 +120,7 @@ def docstring_of(node: ast.AST) -> str | None:
 
 def read_docstrings(path: Path, root: Path) -> list[Document]:
     place = path.relative_to(root).with_suffix("").parts
-    _, tree = parse(path)
+    _, tree = parse(path, QUOTES)  # a fifth of the files have none and need no parsing
     if tree is None:
         return []
     texts = [fold(text) for node in definitions(tree) if (text := docstring_of(node))]
@@ -133,7 +133,7 @@ def read_functions(path: Path, root: Path) -> list[Document]:
     source, tree = parse(path)
     if tree is None:
         return []
-    lines = source.splitlines()
+    lines = source.split("\n")  # as Python counts them; splitlines() also splits at form feeds
     documents = []
     for node in definitions(tree):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -238,12 +238,13 @@ class Stack:
 
     def step(self, examples: Examples, chosen: np.ndarray, scale: float) -> None:
         """One step of every run on its own batch, (runs, batch) example numbers."""
-        length = int(examples.lengths[chosen].max())
+        # Padding is cut, but dropout is drawn for every position: its shape must not depend on what
+        # other runs of the stack happen to draw.
+        length = int((examples.lengths if self.drop else examples.lengths[chosen]).max())
         inputs = torch.from_numpy(examples.inputs[chosen, :length]).to(self.device)
         targets = torch.from_numpy(examples.targets[chosen, :length]).to(self.device)
         cuda = self.device.type == "cuda"
         precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
-        self.optimizer.zero_grad()
         with precision:
             losses = self.model.losses(inputs, targets, self.drop).flatten(1)
         counts = (targets != IGNORE).flatten(1).sum(1)

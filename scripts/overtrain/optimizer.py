@@ -1,7 +1,7 @@
 """AdamW over all parameters as one flat tensor, for one model or a stack with a learning rate per
 run.
 
-Every parameter becomes a view into `weights` and its gradient a view into `gradient`, so that
+Every parameter becomes a view into `weights`, and gradients are gathered into `gradient`, so that
 clipping and the update are a handful of operations whatever the number of tensors or runs, and the
 whole training state is three tensors. Shapes: (parameters,) for one model, (runs, parameters) for a
 stack.
@@ -10,6 +10,7 @@ stack.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class FlatAdamW:
         eps: float = 1e-8,
     ):
         named = list(model.named_parameters())
+        self.parameters = [p for _, p in named]
         stack = () if model.runs is None else (model.runs,)
         device = named[0][1].device
         sizes = [p.numel() // (model.runs or 1) for _, p in named]
@@ -44,11 +46,9 @@ class FlatAdamW:
         self.square = torch.zeros_like(self.weights)
         self.steps = 0
         multipliers = []
-        for (name, p), w, g in zip(
-            named, self.weights.split(sizes, -1), self.gradient.split(sizes, -1), strict=True
-        ):
+        for (name, p), w in zip(named, self.weights.split(sizes, -1), strict=True):
             w.copy_(p.detach().reshape(w.shape))
-            p.data, p.grad = w.view(p.shape), g.view(p.shape)
+            p.data, p.grad = w.view(p.shape), None
             multipliers.append(model.architecture.lr_multiplier(name))
         self.multiplier = torch.repeat_interleave(
             torch.tensor(multipliers, device=device), torch.tensor(sizes, device=device)
@@ -58,13 +58,20 @@ class FlatAdamW:
         self.betas, self.weight_decay, self.clip, self.eps = betas, weight_decay, clip, eps
         self._update = torch.compile(update) if device.type == "cuda" else update
 
-    def zero_grad(self) -> None:
-        self.gradient.zero_()
-
     @torch.no_grad()
-    def step(self, scale: float) -> None:
-        """One update at `scale` (the schedule's fraction) times the learning rate."""
+    def step(self, scale: float, average: Callable[[Tensor], None] | None = None) -> None:
+        """One update at `scale` (the schedule's fraction) times the learning rate.
+
+        Takes the parameters' gradients and leaves none behind; `average` may change the gathered
+        gradient in place, as several processes do.
+        """
         self.steps += 1
+        flat = [p.grad.flatten(self.weights.dim() - 1) for p in self.parameters]
+        torch.cat(flat, dim=-1, out=self.gradient)
+        for p in self.parameters:
+            p.grad = None
+        if average:
+            average(self.gradient)
         if self.clip is not None:
             norm = self.gradient.norm(dim=-1, keepdim=True)
             self.gradient.mul_((self.clip / (norm + 1e-6)).clamp(max=1.0))

@@ -14,7 +14,9 @@ takes its share of each batch and the flat gradient is averaged once a step.
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,7 @@ import torch
 import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 from tqdm import tqdm
 
 from overtrain import PipelineError
@@ -118,13 +121,11 @@ class State:
                 getattr(optimizer, name).copy_(file.get_tensor(name))
             optimizer.steps = int(file.metadata()["step"])
             print(f"continuing from step {optimizer.steps:,}")
-            curve = [tuple(row) for row in file.get_tensor("curve").tolist()]
+            curve = [(int(seen), *rest) for seen, *rest in file.get_tensor("curve").tolist()]
             return curve, file.get_tensor("pending").item()
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        if self.path.parent.exists():
-            self.path.parent.rmdir()
+        shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
 def pretrain(
@@ -184,7 +185,7 @@ def train(
 
     model = Olmo(a).initialise(seed_of("initial weights", job.model, job.seed)).to(device)
     optimizer = FlatAdamW(model, job.learning_rate, job.betas, job.weight_decay, job.clip)
-    state = State(state_folder, asdict(job))
+    state = State(state_folder, asdict(job) | {"text": text.manifest["sha256"]})
     curve, pending = state.load(optimizer)
     cuda = device.type == "cuda"
     losses = torch.compile(model.losses) if cuda else model.losses
@@ -194,7 +195,7 @@ def train(
     every = max(1, job.steps // CURVE_POINTS)
     saved = time.monotonic()
     total = torch.zeros((), dtype=torch.float64, device=device)
-    total += pending
+    total += pending if rank == 0 else 0
 
     bar = tqdm(
         desc=f"{job.model} {job.tokens:,} tokens",
@@ -208,17 +209,15 @@ def train(
         if drop:
             torch.manual_seed(seed_of("dropout", job.model, job.tokens, job.seed, step, rank))
         batch = torch.from_numpy(rows(step * job.batch_size + rank * own, own)).to(device)
-        optimizer.zero_grad()
         for part in batch.split(machine.micro_batch):
             with precision:
-                loss = losses(part[:, :-1], part[:, 1:], drop).sum() / (own * a.context)
+                # The micro-batch bounds the logits already: no chunks, nothing computed twice.
+                each = losses(part[:, :-1], part[:, 1:], drop, chunk=part.numel())
+                loss = each.sum() / (own * a.context)
             loss.backward()
             total += loss.detach()
-        if world > 1:
-            dist.all_reduce(optimizer.gradient, dist.ReduceOp.SUM)
-            optimizer.gradient /= world
         scale = fraction("cosine", step, job.steps, job.warmup)
-        optimizer.step(scale)
+        optimizer.step(scale, average if world > 1 else None)
         bar.update()
         if optimizer.steps % every == 0 or optimizer.steps == job.steps:
             if world > 1:
@@ -228,8 +227,8 @@ def train(
                 / world
                 / (every if optimizer.steps % every == 0 else job.steps % every)
             )
-            if mean != mean:
-                raise PipelineError(f"{job.model}: loss is NaN at step {optimizer.steps}")
+            if not math.isfinite(mean):
+                raise PipelineError(f"{job.model}: the loss is {mean} at step {optimizer.steps}")
             seen = optimizer.steps * job.batch_size * a.context
             curve.append((seen, mean, scale * job.learning_rate))
             bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
@@ -241,6 +240,12 @@ def train(
     if rank == 0:
         write_checkpoint(model, corpus, output, curve, origin)
         state.remove()
+
+
+def average(gradient: Tensor) -> None:
+    """Mean over all processes, in place."""
+    dist.all_reduce(gradient)
+    gradient /= dist.get_world_size()
 
 
 def write_checkpoint(

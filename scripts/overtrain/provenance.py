@@ -86,6 +86,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end; gone if the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    for left in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
+        left.unlink(missing_ok=True)  # of a job that was killed
     try:
         yield temporary
         temporary.replace(path)
@@ -98,7 +100,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end; gone if the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)  # of a job that was killed
     temporary.mkdir()
     try:
         yield temporary

@@ -20,9 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from overtrain import PipelineError, docstrings
+from overtrain import PipelineError, docstrings, hub
 from overtrain.architecture import IGNORE
-from overtrain.corpora import resolve_revision
 from overtrain.provenance import seed_of, sha256, whole_file, write_json
 from overtrain.tokenizer import TextEncoder
 
@@ -45,20 +44,21 @@ def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
     """
     from datasets import load_dataset
 
-    revision = resolve_revision(source["dataset"], source["revision"])
+    revision = hub.resolve(source["dataset"], source["revision"], "dataset")
     rows = {}
     for split, name in source["splits"].items():
-        data = load_dataset(
-            source["dataset"],
-            source.get("name"),
-            data_dir=source.get("data_dir"),
-            revision=None if Path(source["dataset"]).is_dir() else revision,
-            split=name,
-            streaming=True,
-        )
-        if "take" in source:  # a subset of a data set too large to download (Starcoder)
-            data = data.shuffle(seed=0, buffer_size=10_000).take(source["take"])
-        rows[split] = list(data)
+        with hub.one_line(f"{source['dataset']} at {source['revision']}, split {name}"):
+            data = load_dataset(
+                source["dataset"],
+                source.get("name"),
+                data_dir=source.get("data_dir"),
+                revision=hub.revision_argument(source["dataset"], revision),
+                split=name,
+                streaming=True,
+            )
+            if "take" in source:  # a subset of a data set too large to download (Starcoder)
+                data = data.shuffle(seed=0, buffer_size=10_000).take(source["take"])
+            rows[split] = list(data)
     return rows, revision
 
 
@@ -82,19 +82,21 @@ def rows_from_packages(source: dict) -> list[dict]:
     before, after = source["before"], source["after"]
     cuts = [piece(d, before + after) for d in documents]
     parts = [(cut[:before], cut[before:]) for cut in cuts if len(cut) == before + after]
+    seconds = sorted({second for _, second in parts})
     rows = []
     for first, second in parts:
         draw = random.Random(seed_of(kind, first, second))
+        # Three different texts of which one follows: repeated phrases would make two right answers.
+        others = [other for other in draw.sample(seconds, 3) if other != second][:2]
         if kind == "pairs":
             follows = draw.random() < 0.5
-            other = second if follows else parts[draw.randrange(len(parts))][1]
-            rows.append({"first": first, "second": other, "label": "yes" if follows else "no"})
+            row = {"first": first, "second": second if follows else others[0]}
+            rows.append(row | {"label": "yes" if follows else "no"})
         else:
-            wrong = [parts[draw.randrange(len(parts))][1] for _ in range(2)]
             label = draw.randrange(3)
-            answers = [*wrong[:label], second, *wrong[label:]]
+            answers = [*others[:label], second, *others[label:]]
             row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
-            rows.append({"context": first, "label": "abc"[label]} | row)
+            rows.append(row | {"context": first, "label": "abc"[label]})
     return rows
 
 
@@ -144,8 +146,11 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
     """
     given = rows if isinstance(rows, dict) else {"train": rows}
     examples: dict[str, list[dict]] = {}
-    for split, split_rows_ in given.items():
-        examples[split] = [example_of(row, task) for row in split_rows_]
+    for split, own in given.items():
+        complete = [row for row in own if None not in [row.get(c, "") for c in columns_of(task)]]
+        if len(complete) < len(own):
+            print(f"{split}: {len(own) - len(complete)} rows without a value are left out")
+        examples[split] = [example_of(row, task) for row in complete]
         random.Random(seed_of("task order", name, split)).shuffle(examples[split])
     seen: set[str] = set()
     result: dict[str, list[dict]] = {}
@@ -159,6 +164,8 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
             if key not in seen:
                 seen.add(key)
                 chosen.append(example)
+        if len(chosen) < task["examples"][split]:
+            print(f"{split}: {len(chosen)} examples, fewer than {task['examples'][split]}")
         if not chosen:
             raise PipelineError(f"the {split} split is empty")
         result[split] = chosen

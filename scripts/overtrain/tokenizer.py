@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from overtrain import PipelineError
+from overtrain import PipelineError, hub
 
 SYMBOLS = "\n" + "".join(chr(code) for code in range(32, 127))  # 96; id 0 ends a document
 END_OF_TEXT = "<|endoftext|>"
@@ -33,7 +33,7 @@ class TextEncoder:
         vocabulary = tokenizer.get_vocab()
         self._table = None
         if all(len(symbol) == 1 and symbol.isascii() for symbol in vocabulary):
-            self._table = np.full(128, vocabulary[" "], dtype=np.uint16)
+            self._table = np.full(128, vocabulary["?"], dtype=np.uint16)
             for symbol, index in vocabulary.items():
                 self._table[ord(symbol)] = index
 
@@ -41,7 +41,7 @@ class TextEncoder:
         """One uint16 array of ids per text, without special tokens."""
         if self._table is not None:
             return [
-                self._table[np.frombuffer(t.encode("ascii", "ignore"), np.uint8)] for t in texts
+                self._table[np.frombuffer(t.encode("ascii", "replace"), np.uint8)] for t in texts
             ]
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
@@ -68,7 +68,7 @@ def load_encoder(folder: Path) -> TextEncoder:
 def characters() -> TextEncoder:
     """One token per character of `SYMBOLS`; the newline ends a document."""
     vocabulary = {symbol: index for index, symbol in enumerate(SYMBOLS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=" "))
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return TextEncoder(tokenizer, 0)
@@ -91,14 +91,19 @@ def train_bpe(texts: Iterable[str], vocabulary: int) -> TextEncoder:
 
 def from_hub(repository: str, revision: str, end_of_text: str) -> TextEncoder:
     """`tokenizer.json` of a hub repository at one revision, or of a local folder."""
-    folder = Path(repository)
-    if folder.is_dir():
-        path = folder / "tokenizer.json"
-    else:
-        from huggingface_hub import hf_hub_download
+    with hub.one_line(f"{repository} at {revision}"):
+        if Path(repository).is_dir():
+            path = Path(repository, "tokenizer.json")
+            if not path.exists():
+                raise FileNotFoundError(f"{path} does not exist")
+        else:
+            from huggingface_hub import hf_hub_download
 
-        path = hf_hub_download(repository, "tokenizer.json", revision=revision)
-    tokenizer = Tokenizer.from_file(str(path))
+            path = hf_hub_download(repository, "tokenizer.json", revision=revision)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises a bare Exception
+        raise PipelineError(f"{path}: not a readable tokenizer ({error})") from error
     end = tokenizer.token_to_id(end_of_text)
     if end is None:
         raise PipelineError(f"{repository}: its tokenizer has no token {end_of_text!r}")
