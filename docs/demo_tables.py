@@ -1,4 +1,4 @@
-"""Print the demo's numbers as Markdown, from the CSVs of its figures: `python docs/demo_tables.py`."""
+"""Print the demo's numbers as Markdown: `python docs/demo_tables.py` after `make demo`."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ def main() -> None:
         sys.exit(f"{FIGURES}: no figures; run `make demo` first")
     noise = pd.read_csv(FIGURES / "fig03.csv")
     print("### Noise: perplexity on held-out docstrings\n")
-    print(table(noise[noise.quantity == "absolute"], "gamma", "γ"))
+    print(table(noise[noise.quantity == "absolute"], "gamma", "gamma"))
     tuned = pd.read_csv(FIGURES / "fig05.csv")
     for task, own in tuned.groupby("task", sort=False):
         for evaluation, text in (("c4", "held-out docstrings"), ("id", "the task's test set")):
@@ -38,8 +38,10 @@ def main() -> None:
             print(table(own[own.evaluation == evaluation], "learning_rate", "LR"))
     best = pd.read_csv(FIGURES / "fig06.csv")
     print("\n### Learning rate tuned on validation\n")
-    wide = best.pivot(index=["task", "tokens", "learning_rate"], columns="evaluation", values="mean")
-    print("| task | tokens | best LR | held-out docstrings | test set |\n| --- | --- | --- | --- | --- |")
+    key = ["task", "tokens", "learning_rate"]
+    wide = best.pivot(index=key, columns="evaluation", values="mean")
+    print("| task | tokens | best LR | held-out docstrings | test set |")
+    print("| --- | --- | --- | --- | --- |")
     for (task, tokens, rate), row in wide.iterrows():
         print(f"| {task} | {tokens_text(tokens)} | {rate:g} | {row['c4']:.2f} | {row['id']:.2f} |")
 

@@ -1,6 +1,6 @@
 """The demo shows the phenomenon: a regression test on its measurements, not evidence for the claim.
 
-Runs the part of `make demo` that Fig 3 and the mathematics stand-in need, in a copy of the repository.
+Runs the part of `make demo` that Fig 3 and the mathematics stand-in need, in a copy.
 """
 
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from overtrain import plots
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +58,7 @@ def tuned(measured: Path) -> pd.DataFrame:
 
 
 def by_budget(data: pd.DataFrame, selection: str, quantity: str, line: str) -> pd.DataFrame:
-    """Mean perplexity, or its change: one column for each budget in order, one row for each line."""
+    """Mean perplexity, or its change: a column for each budget in order, a row for each line."""
     data = data[data.metric == "perplexity"]
     runs = data[data.selection == selection]
     table = plots.over_seeds(runs, data, quantity, [line, "tokens"])
