@@ -16,4 +16,4 @@ demo: .venv/installed
 	@echo "Figures: results/figures/overtrained/*.pdf (.png, .csv, .json)   Tables: results/tables/overtrained/*.md"
 
 test: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup --durations 15
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadfile --durations 15

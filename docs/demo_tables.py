@@ -38,12 +38,12 @@ def main() -> None:
             print(table(own[own.evaluation == evaluation], "learning_rate", "LR"))
     best = pd.read_csv(FIGURES / "fig06.csv")
     print("\n### Learning rate tuned on validation\n")
-    key = ["task", "tokens", "learning_rate"]
+    key = ["task", "tokens", "learning_rates"]
     wide = best.pivot(index=key, columns="evaluation", values="mean")
     print("| task | tokens | best LR | held-out docstrings | test set |")
     print("| --- | --- | --- | --- | --- |")
-    for (task, tokens, rate), row in wide.iterrows():
-        print(f"| {task} | {tokens_text(tokens)} | {rate:g} | {row['c4']:.2f} | {row['id']:.2f} |")
+    for (task, tokens, rates), row in wide.iterrows():
+        print(f"| {task} | {tokens_text(tokens)} | {rates} | {row['c4']:.2f} | {row['id']:.2f} |")
 
 
 if __name__ == "__main__":

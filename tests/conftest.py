@@ -6,8 +6,11 @@ compared bit for bit; torch is imported only where it is needed, because that ta
 
 import os
 import random
+import shutil
+import subprocess
 from pathlib import Path
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches the hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # equal results, and no fight between test processes
 
 import pyarrow as pa
@@ -17,6 +20,7 @@ import pytest
 from overtrain import corpora, tasks, tokenizer
 from overtrain.provenance import whole_folder
 
+ROOT = Path(__file__).parent.parent
 ANIMALS = ["ant", "bee", "cat", "dog", "eel", "fox", "goat", "hare", "ibis", "jay"]
 STONES = ["agate", "basalt", "chalk", "flint", "granite", "jade", "marble", "onyx", "quartz"]
 VERBS = ["carries", "finds", "hides", "leaves", "sees", "steals", "wants"]
@@ -117,3 +121,25 @@ def choice_task(tmp_path_factory) -> Path:
     splits = {"train": rows[:20], "validation": rows[20:32], "test": rows[32:]}
     folder = tmp_path_factory.mktemp("tasks") / "choices"
     return write_task(folder, "classification", splits)
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository as it would be committed now, without results; not to be written to."""
+    folder = tmp_path_factory.mktemp("repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_symlink() or source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "test"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    return folder

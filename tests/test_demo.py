@@ -3,6 +3,7 @@
 Runs the part of `make demo` that Fig 3 and the mathematics stand-in need, in a copy.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 
 from overtrain import plots
 
-ROOT = Path(__file__).parent.parent
 BUDGETS = ("0.84M", "1.68M", "3.37M", "6.75M", "13.5M")
 TASK = "sympy_docs"
 
@@ -21,21 +21,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder `results/measurements/OLMo-10K` made by the demo profile."""
-    copy = tmp_path_factory.mktemp("demo")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        target = copy / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not (ROOT / name).is_dir():
-            target.write_bytes((ROOT / name).read_bytes())
+def measured(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The measurements of OLMo-10K that the demo profile makes."""
+    copy = tmp_path_factory.mktemp("demo") / "copy"
+    shutil.copytree(repository, copy, symlinks=True)
     folder = "results/measurements/OLMo-10K"
     targets = [f"{folder}/{budget}/gaussian.parquet" for budget in BUDGETS]
     targets += [f"{folder}/{budget}/{TASK}/default/c4.parquet" for budget in BUDGETS]

@@ -86,28 +86,6 @@ def copy_of(folder: Path, place: Path) -> Path:
     return Path(shutil.copytree(folder, place / "copy", symlinks=True))
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory) -> Path:
-    """The repository as it would be committed now, without results; not to be written to."""
-    folder = tmp_path_factory.mktemp("repository")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        source, target = ROOT / name, folder / name
-        if source.is_symlink() or source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "test"]):
-        subprocess.run(["git", *arguments], cwd=folder, check=True)
-    return folder
-
-
 # --- plans ----------------------------------------------------------------------------------------
 
 PAPER = {

@@ -73,7 +73,10 @@ class Catalogue:
 
     def task_slice(self, task: str) -> str:
         settings = self.config["tasks"][task]
-        return dumps({k: v for k, v in settings.items() if k not in ("title", "stands_for")})
+        # What training makes of the examples is `sweep_slice`'s.
+        return dumps(
+            {k: v for k, v in settings.items() if k not in ("title", "stands_for", "loss_on")}
+        )
 
     def pretraining_slice(self, model: str, checkpoint: str) -> str:
         c = self.checkpoint(model, checkpoint)
@@ -168,7 +171,10 @@ class Catalogue:
         target = dict(self.config["tables"][paper][table])
         if target["content"] == "pretraining":
             target["models"] = self.names(target, "models")
-            target["model_settings"] = {m: self.config["models"][m] for m in target["models"]}
+            printed = ("title", "architecture", "budgets", "seeds")
+            target["model_settings"] = {
+                m: {key: self.config["models"][m][key] for key in printed} for m in target["models"]
+            }
             target["pretraining"] = self.config["pretraining"]
         else:
             target["recipe_settings"] = {r: self.config["recipes"][r] for r in target["recipes"]}

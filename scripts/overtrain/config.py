@@ -49,7 +49,8 @@ def added_keys(overlay: dict, base: dict, path: tuple[str, ...] = ()) -> Iterato
 
 def check_schema(config: dict) -> None:
     validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
-    error = best_match(validator.iter_errors(config), key=depth)
+    errors = sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path])
+    error = best_match(errors, key=depth)
     if error is not None:
         raise PipelineError(explain(error))
 

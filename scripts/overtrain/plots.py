@@ -118,8 +118,9 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         chosen = own[own.selection == "best"].merge(
             best, on=["model", "checkpoint", "task", "learning_rate"]
         )
-        table = over_seeds(chosen, own, row["quantity"], ["learning_rate", "tokens"])
-        table = table.sort_values("tokens")
+        table = over_seeds(chosen, own, row["quantity"], ["tokens"])
+        rates = chosen.groupby("tokens").learning_rate.unique()  # one for each pre-training seed
+        table["learning_rates"] = [", ".join(f"{r:g}" for r in rates[t]) for t in table.tokens]
         band(axis, table, colour, marker="o")
         drawn.append(table.assign(model=model, task=task, **row))
         log_values(axis, table)
@@ -138,11 +139,8 @@ def distance_by_learning_rate(data: pd.DataFrame, settings: dict) -> tuple[Figur
         drawn.append(table.assign(model=model, task=task))
         for tokens, line in table.groupby("tokens"):
             band(axis, line, shades.colour(tokens), x="learning_rate", marker="o")
-        axis.set(
-            xscale="log", yscale="log", xlabel="learning rate", ylabel="L2 distance from the base"
-        )
-        plain_log_ticks(axis.yaxis, table["mean"])
-        plain_log_ticks(axis.yaxis, table["mean"])
+        axis.set(xscale="log", xlabel="learning rate", ylabel="L2 distance from the base")
+        log_values(axis, table)
         axis.set_title(f"{settings['titles'][model]}, {settings['titles'][task]}")
     shades.explain(figure, axes)
     return figure, pd.concat(drawn, ignore_index=True)
