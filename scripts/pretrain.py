@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 
 from overtrain import job
+from overtrain.allocator import keep_freed_memory
 from overtrain.corpora import Corpus
 from overtrain.pretrain import Machine, Pretraining, pretrain
 
 with job.logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
+    keep_freed_memory()
     limits = snakemake.config["resources"]["pretrain"]
     gpus = min(snakemake.resources.get("gpu", 0), torch.cuda.device_count())
     if gpus < limits["gpu"]:

@@ -4,13 +4,14 @@ figures.
 Nothing in here knows Snakemake; each module is importable and testable alone, in the order data
 flows:
 
-    config -> catalogue                      what is asked for, checked before anything runs
-    docstrings, tokenizer, corpora, tasks    text in, token shards and task splits out
-    architecture, olmo                       the model, with muP, one alone or many stacked
-    schedule, pretrain, finetune, perturb    checkpoints and their modifications
-    evaluate, measurements                   losses in, tidy rows out
-    plots, tables                            what the papers print
-    provenance, job                          who made a file, and how a rule's script runs
+    config -> catalogue                           what is asked for, checked before anything runs
+    hub, docstrings, tokenizer -> corpora, tasks  text in, token shards and task splits out
+    architecture, olmo, dropout                   the model, with muP, one alone or many stacked
+    optimizer, schedule -> pretrain, finetune     checkpoints, and their modification by training
+    perturb                                       ... and by noise
+    evaluate -> measurements -> aggregate         losses in, tidy rows out, those of one figure
+    plots, tables                                 what the papers print
+    provenance, job, sweep, workers, allocator    how a job runs and says where its result came from
 """
 
 

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from overtrain import job
+from overtrain.allocator import keep_freed_memory
 from overtrain.catalogue import STUDY, Catalogue
 from overtrain.corpora import MANIFEST
 from overtrain.evaluate import Score
@@ -27,6 +28,7 @@ class Sweep:
         self.snakemake = snakemake
         w, config = snakemake.wildcards, snakemake.config
         torch.set_num_threads(snakemake.threads)
+        keep_freed_memory()
         self.checkpoint = Path(snakemake.input.checkpoint)
         point = Catalogue(config).checkpoint(w.model, w.checkpoint)
         self.identity = {
