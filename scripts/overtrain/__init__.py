@@ -1,7 +1,6 @@
-"""The library behind the pipeline: from text to checkpoints, modifications, measurements and
-figures.
+"""The library behind the pipeline: from text to checkpoints, modifications, numbers and figures.
 
-Nothing in here knows Snakemake; each module is importable and testable alone, in the order data
+Nothing in here imports Snakemake; each module is importable and testable alone, in the order data
 flows:
 
     config -> catalogue                           what is asked for, checked before anything runs

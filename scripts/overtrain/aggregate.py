@@ -20,11 +20,9 @@ READS = {
 }
 
 
-def aggregate(files: list[Path], figure: dict, output: Path, origin: dict) -> pa.Table:
-    """Concatenate the rows that `figure` reads from `files` and write them with all their
-    provenance.
-    """
-    metrics, selections = READS[figure["plot"]]
+def aggregate(files: list[Path], plot: str, output: Path, origin: dict) -> pa.Table:
+    """Write the rows that `plot` reads from `files`, with all their provenance."""
+    metrics, selections = READS[plot]
     tables, sources = [], {}
     for path in files:
         table = measurements.read(path)

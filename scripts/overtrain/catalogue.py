@@ -1,5 +1,4 @@
-"""What each file depends on: checkpoints, targets, the files they need, and their slices of the
-configuration.
+"""What each file depends on: other files, and its slice of the configuration.
 
 Read by the Snakefile at every start and in every cluster job, so it imports nothing but the
 standard library. A slice is exactly what a rule's result depends on, as one sorted JSON string:
@@ -143,8 +142,9 @@ class Catalogue:
         return files
 
     def aggregate_slice(self, paper: str, figure: str) -> str:
-        """What the aggregate of a figure depends on, beside its measurements: their identity."""
-        return dumps({"measurements": self.measurements(paper, figure)})
+        """What an aggregate depends on beside its measurements: which they are, what for."""
+        plot = self.config["figures"][paper][figure]["plot"]
+        return dumps({"measurements": self.measurements(paper, figure), "plot": plot})
 
     def figure_slice(self, paper: str, figure: str) -> str:
         """A figure's settings with its names resolved, and the titles that it prints."""

@@ -1,5 +1,4 @@
-"""The configuration, checked before the workflow is built: by schema, then that every name it uses
-exists.
+"""The configuration, checked before the workflow is built: by schema, then by names.
 
 An error is one line: the key, its value, and what would be right.
 """
@@ -103,9 +102,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(config: dict) -> None:
-    """Every model, task, recipe, corpus and set that is named must exist; further checks across
-    keys.
-    """
+    """Every model, task, recipe, corpus and set that is named must exist, and keys agree."""
 
     def known(where: str, name: str, section: str) -> None:
         if name not in config[section]:

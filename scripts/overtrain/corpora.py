@@ -1,5 +1,4 @@
-"""Pre-training text as token shards: built from embedded docstrings or from the hub, read by memory
-map.
+"""Pre-training text as token shards: built from docstrings or the hub, read by memory map.
 
 A corpus is a folder: `train-*.bin` and `held_out-*.bin` (little-endian uint16 ids, documents
 separated by the end-of-text id), the tokenizer, and `manifest.json` with every shard's hash. A
@@ -229,9 +228,7 @@ class Corpus:
             raise PipelineError(f"{path}: not a readable manifest ({error})") from error
 
     def verify(self, split: str) -> None:
-        """Compare every shard of `split` with the manifest; PipelineError names the first that
-        differs.
-        """
+        """Compare the shards of `split` with the manifest; PipelineError at one that differs."""
         for shard in self.manifest["splits"][split]["shards"]:
             path = self.folder / shard["file"]
             if not path.exists():

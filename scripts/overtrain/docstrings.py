@@ -48,9 +48,7 @@ class Document:
 
     @property
     def order(self) -> str:
-        """Hash of the text: a shuffled order that no machine or version of a random generator
-        changes.
-        """
+        """Hash of the text: a shuffled order that is the same on every machine."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 

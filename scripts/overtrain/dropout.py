@@ -49,9 +49,7 @@ class Dropout:
 
 
 class DropoutPerRun(Dropout):
-    """Dropout of a stack, each run's mask from a generator of its own, so that it trains as it
-    would alone.
-    """
+    """Dropout of a stack, a generator for each run, so that it trains as it would alone."""
 
     def __init__(self, rates: Rates, seeds: list[int], device: torch.device):
         super().__init__(rates)

@@ -20,9 +20,7 @@ from overtrain.tokenizer import TextEncoder
 
 @dataclass(frozen=True)
 class Score:
-    """Loss in nats of each run: mean and standard error over n sequences or questions; accuracy or
-    None.
-    """
+    """Loss of each run in nats: mean and standard error over n units; accuracy or None."""
 
     loss: np.ndarray
     stderr: np.ndarray
@@ -41,8 +39,7 @@ class Score:
 
 @torch.inference_mode()
 def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.ndarray:
-    """Summed negative log likelihood (runs, n) of each sequence, float64; a batch has at most
-    `batch_tokens`.
+    """Summed negative log likelihood (runs, n) of each sequence, in nats, float64.
 
     Sequences are taken by length, so that a batch is hardly padded; each batch is shared by all
     runs.
@@ -71,9 +68,7 @@ def batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[slice]:
 
 
 def language_modelling(model: Olmo, examples: Examples, batch_tokens: int) -> Score:
-    """Mean loss per token; its standard error treats sequences, not tokens, as the independent
-    units.
-    """
+    """Mean loss per token; sequences, not tokens, are the units of its standard error."""
     sums = sequence_losses(model, examples, batch_tokens)
     counts = (examples.targets != IGNORE).sum(axis=1)
     loss = sums.sum(axis=1) / counts.sum()
@@ -83,9 +78,7 @@ def language_modelling(model: Olmo, examples: Examples, batch_tokens: int) -> Sc
 
 
 def classification(model: Olmo, choices: Choices, batch_tokens: int) -> Score:
-    """Loss of the right class (paper, C.1): softmax over the classes' length-normalised log
-    likelihoods.
-    """
+    """Loss of the right class by softmax over length-normalised log likelihoods (C.1)."""
     sums = sequence_losses(model, choices.examples, batch_tokens)
     counts = (choices.examples.targets != IGNORE).sum(axis=1)
     n = len(choices.labels)
@@ -111,9 +104,7 @@ class TaskSplit:
 
 
 def held_out_text(corpus: Path, context: int, tokens: int) -> Examples:
-    """The first windows of a corpus's held-out split, about `tokens` tokens, verified against their
-    hash.
-    """
+    """About `tokens` tokens of a corpus's held-out split, its first windows, verified."""
     text = Corpus(corpus)
     text.verify("held_out")
     windows = text.windows("held_out", context)

@@ -1,5 +1,4 @@
-"""Fine-tuning: a sweep of learning rates x seeds, stacked in one batched model and trained side by
-side.
+"""Fine-tuning: a sweep of learning rates x seeds, stacked in one batched model.
 
 Each run is exactly the run it would be alone: it has its own learning rate, clip, moments and
 dropout masks, and the data order of its seed, which all learning rates of a seed share. All epochs
@@ -83,9 +82,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Machine:
-    """How to run it, which must not change the result: bytes of memory for the stack, tokens per
-    pass.
-    """
+    """How to run it, not what: bytes of memory for the stack, tokens in a pass."""
 
     memory: int
     batch_tokens: int
@@ -295,8 +292,7 @@ class Stack:
 def load_stacks(
     base: Path, runs: Path, width: int, device: torch.device
 ) -> Iterator[tuple[list[Snapshot], Olmo]]:
-    """The snapshots of a sweep as stacks of at most `width`, rebuilt as base + change; base itself
-    first.
+    """A sweep's snapshots in stacks of at most `width`, as base + change; base first.
 
     The first stack's first member is the unmodified checkpoint, selection "base" at learning rate
     0: every change is then taken against the same text, batch and arithmetic.

@@ -1,5 +1,4 @@
-"""Measurements: tidy tables with one row per measured number, in parquet, with their provenance
-inside.
+"""Measurements: tidy tables in parquet, a row for each number, provenance inside.
 
 Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity`
 exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change of all weights.

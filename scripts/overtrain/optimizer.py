@@ -1,5 +1,4 @@
-"""AdamW over all parameters as one flat tensor, for one model or a stack with a learning rate per
-run.
+"""AdamW over one flat tensor, for one model or a stack with a learning rate per run.
 
 Every parameter becomes a view into `weights`, and gradients are gathered into `gradient`, so that
 clipping and the update are a handful of operations whatever the number of tensors or runs, and the

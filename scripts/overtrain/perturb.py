@@ -1,6 +1,4 @@
-"""Gaussian perturbation of a checkpoint (paper, eq. 1 and C.2): theta + gamma * std_init * noise,
-tensor by tensor.
-"""
+"""Gaussian perturbation, theta + gamma * std_init * noise by tensor (paper, eq. 1 and C.2)."""
 
 from __future__ import annotations
 

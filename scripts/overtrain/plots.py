@@ -1,5 +1,4 @@
-"""The figures: measurements to axes. Every function returns the figure and the table of what it
-drew.
+"""The figures: each function returns the axes it drew and the table of what is on them.
 
 Lines are means over seeds, bands one standard deviation. Pre-training tokens stand on a log axis.
 Colours are seaborn's colour-blind-safe ones: a sequence from dark (small) to light (large) for what
@@ -34,9 +33,7 @@ SEEDS = ["pretraining_seed", "seed"]
 
 
 def draw(data: pd.DataFrame, settings: dict, pdf: Path) -> None:
-    """Draw the figure that `settings` (see `catalogue.figure_slice`) describes; write .pdf, .png
-    and .csv.
-    """
+    """Write .pdf, .png and .csv of the figure that `settings` describes."""
     sns.set_theme(context="paper", style="ticks", font_scale=0.9)
     plt.rcParams |= {"pdf.fonttype": 42, "svg.hashsalt": "overtrain", "axes.titlesize": "medium"}
     figure, drawn = PLOTS[settings["plot"]](data, settings)
@@ -77,9 +74,7 @@ def noise_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
 
 
 def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
-    """Perplexity, or its change, after fine-tuning: a line for each learning rate (Figs 4, 5, 29
-    ...).
-    """
+    """Perplexity, or its change, by learning rate of fine-tuning (Figs 4, 5, 29, 30 ...)."""
     data = scores(data)
     kept = rates_kept(data, settings.get("largest_loss"))
     data = data[data.metric == "perplexity"]
@@ -163,9 +158,7 @@ def scores(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation of `value` over seeds, with their number; NaN where a run
-    diverged.
-    """
+    """Mean and standard deviation of `value` over seeds; NaN where a run diverged."""
     groups = data.groupby(by, dropna=False).value
     table = pd.DataFrame(
         {
@@ -190,9 +183,7 @@ def over_seeds(
 
 
 def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
-    """(model, task, learning_rate) whose mean pre-training loss stays below the cut at every budget
-    (C.1).
-    """
+    """(model, task, learning_rate) whose mean loss stays below the cut at all budgets."""
     key = ["model", "task", "learning_rate"]
     runs = data[data.selection == "best"]
     if largest_loss is None:
@@ -204,9 +195,7 @@ def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
 
 
 def best_rates(data: pd.DataFrame) -> pd.DataFrame:
-    """The learning rate with the lowest mean validation perplexity of each (model, checkpoint,
-    task).
-    """
+    """The learning rate of the lowest mean validation perplexity, for each checkpoint."""
     validation = data[
         (data.evaluation == "id")
         & (data.split == "validation")

@@ -89,9 +89,7 @@ class Machine:
 
 
 class State:
-    """The resumable state of a job, in a folder outside the rule's outputs (Snakemake clears
-    those).
-    """
+    """The resumable state of a job, outside the rule's outputs: Snakemake clears those."""
 
     def __init__(self, folder: Path, identity: dict):
         self.path = folder / "state.safetensors"

@@ -1,6 +1,4 @@
-"""Who made a file: seeds from names, hashes, versions, the commit; and files written whole or not
-at all.
-"""
+"""Seeds from names, hashes, versions, the commit; files written whole or not at all."""
 
 from __future__ import annotations
 

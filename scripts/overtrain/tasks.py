@@ -1,5 +1,4 @@
-"""Fine-tuning tasks: rows from the hub or from embedded text, three splits as parquet, token
-arrays.
+"""Fine-tuning tasks: rows from the hub or from packages, splits, token arrays.
 
 A task is `language_modelling` (a text) or `classification` (a prompt, its possible answers, and
 which one is right). Templates of the configuration turn a source's columns into these; the answers
@@ -39,9 +38,7 @@ COLUMNS = {
 
 
 def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
-    """Rows of a hub data set (or a local folder of the same files) by our split names, and its
-    revision.
-    """
+    """Rows of a hub data set or local folder by our split names, and its commit."""
     from datasets import load_dataset
 
     revision = hub.resolve(source["dataset"], source["revision"], "dataset")
@@ -199,9 +196,7 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
 
 @dataclass(frozen=True)
 class Examples:
-    """Padded sequences (n, length): inputs, targets (IGNORE where no loss), and their true lengths
-    (n,).
-    """
+    """Padded inputs and targets (n, length), IGNORE where no loss; lengths (n,)."""
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -213,9 +208,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Choices:
-    """Every answer of every question as a sequence: examples (n x answers), and the right answers
-    (n,).
-    """
+    """Every answer to every question: examples (n x answers), right answers (n,)."""
 
     examples: Examples
     labels: np.ndarray
@@ -238,9 +231,7 @@ def read_split(folder: Path, split: str, kind: str) -> list[dict]:
 
 
 def pad(sequences: Sequence[np.ndarray], first_target: Sequence[int], padding: int) -> Examples:
-    """Sequences of ids to inputs and targets; position `first_target` of a sequence is its first
-    with loss.
-    """
+    """Inputs and targets of sequences; the first target of each is at `first_target`."""
     length = max(len(s) for s in sequences) - 1
     inputs = np.full((len(sequences), length), padding, dtype=np.int64)
     targets = np.full((len(sequences), length), IGNORE, dtype=np.int64)
@@ -251,9 +242,7 @@ def pad(sequences: Sequence[np.ndarray], first_target: Sequence[int], padding: i
 
 
 def encode_texts(rows: list[dict], encoder: TextEncoder, context: int) -> Examples:
-    """Language modelling: loss on every token but the first; the end of text closes what is not
-    cut.
-    """
+    """Language modelling: loss on all tokens but the first; the end of text closes them."""
     end = np.array([encoder.end_of_text], dtype=np.uint16)
     ids = [
         np.concatenate([e, end])[: context + 1] for e in encoder.encode([r["text"] for r in rows])
@@ -262,9 +251,7 @@ def encode_texts(rows: list[dict], encoder: TextEncoder, context: int) -> Exampl
 
 
 def encode_choices(rows: list[dict], encoder: TextEncoder, context: int) -> Choices:
-    """Classification: each prompt followed by each answer, loss on the answer; long prompts lose
-    their start.
-    """
+    """Prompts with each answer, loss on the answer; long prompts lose their start."""
     answers = len(rows[0]["choices"])
     prompts = encoder.encode([row["prompt"] for row in rows])
     choices = encoder.encode([choice for row in rows for choice in row["choices"]])
