@@ -58,14 +58,14 @@ def fold(text: str) -> str:
 
 
 def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> list[Document]:
-    """Documents of `packages` (import names), deduplicated by text, in the order of their hash.
+    """Documents of `packages` (import names, dotted for a part), without repeats, by their hash.
 
     kind: "docstrings" (200 characters or more) or "functions" (source without its docstring).
     """
     root = Path(sysconfig.get_paths()["purelib"])
     files = []
     for package in packages:
-        found = sorted((root / package).rglob("*.py"))
+        found = sorted((root / package.replace(".", "/")).rglob("*.py"))
         if not found:
             raise PipelineError(
                 f"{package}: no Python files under {package}/; is it in the environment?"
