@@ -115,7 +115,7 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         )
         table = over_seeds(chosen, own, row["quantity"], ["tokens"])
         rates = chosen.groupby("tokens").learning_rate.unique()  # one for each pre-training seed
-        table["learning_rates"] = [", ".join(f"{r:g}" for r in rates[t]) for t in table.tokens]
+        table["learning_rates"] = [", ".join(f"{r:g}" for r in rates[t]) for t in table["tokens"]]
         band(axis, table, colour, marker="o")
         drawn.append(table.assign(model=model, task=task, **row))
         log_values(axis, table)
@@ -134,7 +134,9 @@ def distance_by_learning_rate(data: pd.DataFrame, settings: dict) -> tuple[Figur
         drawn.append(table.assign(model=model, task=task))
         for tokens, line in table.groupby("tokens"):
             band(axis, line, shades.colour(tokens), x="learning_rate", marker="o")
-        axis.set(xscale="log", xlabel="learning rate", ylabel="L2 distance from the base")
+        axis.set(xlabel="learning rate", ylabel="L2 distance from the base")
+        if table["mean"].notna().any():  # an axis without a point cannot be logarithmic
+            axis.set_xscale("log")
         log_values(axis, table)
         axis.set_title(f"{settings['titles'][model]}, {settings['titles'][task]}")
     shades.explain(figure, axes)
@@ -159,6 +161,8 @@ def scores(data: pd.DataFrame) -> pd.DataFrame:
 
 def summary(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Mean and standard deviation of `value` over seeds; NaN where a run diverged."""
+    if data.empty:
+        return pd.DataFrame(columns=[*by, "mean", "std", "seeds"], dtype=float)
     groups = data.groupby(by, dropna=False).value
     table = pd.DataFrame(
         {
