@@ -385,7 +385,9 @@ def test_after_kill_9_finished_outputs_stay_and_the_rest_is_as_if_never_killed(
     # Only the job: its output is gone, and the workflow fails.
     workflow = start(folder, *targets)
     logs = folder / "results/logs/pretrain" / MODEL
-    kill(job_of(workflow, "pretrain", lambda: any("0%" in p.read_text() for p in logs.glob("*.log"))))
+    kill(
+        job_of(workflow, "pretrain", lambda: any("0%" in p.read_text() for p in logs.glob("*.log")))
+    )
     assert workflow.wait(120) != 0
     made = [p for p in checkpoints.glob("[!.]*") if not (p / "model.safetensors").exists()]
     assert not made

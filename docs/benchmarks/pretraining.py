@@ -61,8 +61,8 @@ def library(job: object, folder: Path, clock: Clock) -> float:
     from overtrain import pretrain
 
     class TimedAdamW(pretrain.FlatAdamW):
-        def step(self, scale: float) -> None:
-            super().step(scale)
+        def step(self, *arguments: object) -> None:
+            super().step(*arguments)
             clock.tick()
 
     pretrain.FlatAdamW = TimedAdamW
