@@ -48,6 +48,7 @@ wildcard_constraints:
             "paper",
             "figure",
             "table",
+            "experiment",
         )
     },
 
@@ -56,6 +57,7 @@ wildcard_constraints:
 localrules:
     build_corpus,
     prepare_task,
+    simulate_theory,
     aggregate,
     figure,
     table,
@@ -69,6 +71,7 @@ include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/perturb.smk"
+include: "rules/theory.smk"
 include: "rules/aggregate.smk"
 include: "rules/draw.smk"
 

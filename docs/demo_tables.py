@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "results/figures/overtrained"
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from overtrain.plots import tokens_text  # noqa: E402  (needs the path above)
+from overtrain.axes import tokens_text  # noqa: E402  (needs the path above)
 
 
 def table(data: pd.DataFrame, line: str, name: str) -> str:

@@ -1,4 +1,5 @@
-# Gaussian noise on a checkpoint's weights, several sizes and seeds, scored on held-out web text.
+# Gaussian noise on a checkpoint's weights, several sizes and seeds, scored on held-out web text; and the
+# curvature of the loss along it.
 
 
 rule perturb_gaussian:
@@ -23,3 +24,27 @@ rule perturb_gaussian:
         config=lambda wildcards: catalogue.perturbation_slice(wildcards.model),
     script:
         "../scripts/perturb_gaussian.py"
+
+
+rule measure_sharpness:
+    input:
+        checkpoint="results/checkpoints/{model}/{checkpoint}",
+        corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
+    output:
+        measurements="results/measurements/{model}/{checkpoint}/sharpness.parquet",
+    log:
+        "results/logs/measure_sharpness/{model}/{checkpoint}.log",
+    benchmark:
+        "results/benchmarks/measure_sharpness/{model}/{checkpoint}.tsv"
+    conda:
+        "../envs/evaluate.yaml"
+    threads: lookup("resources/perturb/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/perturb/mem_mb", within=config),
+        runtime=lambda wildcards, attempt: attempt
+        * config["resources"]["perturb"]["runtime"],
+        gpu=lookup("resources/perturb/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.sharpness_slice(wildcards.model),
+    script:
+        "../scripts/measure_sharpness.py"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from overtrain import plots
+from overtrain import plots_controlled
 
 BUDGETS = ("0.84M", "1.68M", "3.37M", "6.75M", "13.5M")
 TASK = "sympy_docs"
@@ -50,7 +50,7 @@ def by_budget(data: pd.DataFrame, selection: str, quantity: str, line: str) -> p
     """Mean perplexity, or its change: a column for each budget in order, a row for each line."""
     data = data[data.metric == "perplexity"]
     runs = data[data.selection == selection]
-    table = plots.over_seeds(runs, data, quantity, [line, "tokens"])
+    table = plots_controlled.over_seeds(runs, data, quantity, [line, "tokens"])
     return table.pivot(index=line, columns="tokens", values="mean")
 
 

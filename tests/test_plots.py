@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from overtrain import plots
+from overtrain import axes, plots, plots_controlled
 from overtrain.measurements import SCHEMA
 
 MODELS = ["large", "small"]
@@ -157,7 +157,7 @@ def test_learning_rates_are_means_over_seeds_of_reported_splits_only():
 def test_a_rate_is_cut_at_every_budget_if_its_loss_is_too_large_at_any(bad, cut, kept):
     values = {(c, rate, 0): 9.0 for c in ("1M", "2M") for rate in (1e-3, 1e-2)}
     rows = sweep(values | {("1M", 1e-2, 0): bad})
-    assert set(plots.rates_kept(frame(rows), cut).learning_rate) == kept
+    assert set(plots_controlled.rates_kept(frame(rows), cut).learning_rate) == kept
     table = drawn(rows, plot="learning_rates_by_tokens", largest_loss=cut)
     assert set(table.learning_rate) == kept
     assert len(table) == 2 * len(kept)
@@ -166,7 +166,7 @@ def test_a_rate_is_cut_at_every_budget_if_its_loss_is_too_large_at_any(bad, cut,
 def test_the_cut_is_on_the_mean_over_seeds_and_separate_for_each_task():
     values = {("1M", 1e-2, 0): math.exp(2.0), ("1M", 1e-2, 1): math.exp(3.9)}
     rows = sweep(values) + sweep(values | {("1M", 1e-2, 2): math.exp(4.0)}, task="second")
-    kept = plots.rates_kept(frame(rows), 3.0)
+    kept = plots_controlled.rates_kept(frame(rows), 3.0)
     assert kept.to_dict("records") == [{"model": "large", "task": "first", "learning_rate": 1e-2}]
 
 
@@ -177,7 +177,7 @@ def test_the_tuned_rate_is_chosen_on_validation_and_reported_on_test():
     test = {key: 30 + i for i, key in enumerate(validation)}
     web = {key: 50 + i for i, key in enumerate(validation)}
     rows = sweep(validation, "id", "validation") + sweep(test, "id", "test") + sweep(web)
-    best = plots.best_rates(frame(rows))
+    best = plots_controlled.best_rates(frame(rows))
     assert dict(zip(best.checkpoint, best.learning_rate, strict=True)) == {"1M": 1e-3, "2M": 1e-2}
     ask = [{"evaluation": e, "quantity": "absolute"} for e in ("c4", "id")]
     table = drawn(rows, plot="tuned_by_tokens", rows=ask)
@@ -223,7 +223,7 @@ def test_distances_are_means_by_budget_and_rate():
     ],
 )
 def test_tokens_text(tokens, text):
-    assert plots.tokens_text(tokens) == text
+    assert axes.tokens_text(tokens) == text
 
 
 # --- figures --------------------------------------------------------------------------------------

@@ -17,6 +17,15 @@ READS = {
     "learning_rates_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
     "tuned_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
     "distance_by_learning_rate": ({"l2_distance"}, {"best"}),
+    "sharpness_by_tokens": ({"half_curvature", "loss_change"}, {"noise"}),
+    "theory_features": (
+        {"singular_value", "off_diagonal", "loss", "time"}
+        | {f"distance_{of}" for of in ("of_product", "as_printed", "up_to_rotation")},
+        {"simulated", "closed_form"},
+    ),
+    "theory_noise": ({"loss", "inflection"}, {"simulated", "closed_form"}),
+    "theory_sensitivity": ({"loss_change"}, {"simulated", "closed_form"}),
+    "theory_tradeoff": ({"loss", "inflection", "progress"}, {"simulated", "closed_form"}),
 }
 
 

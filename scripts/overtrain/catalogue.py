@@ -101,6 +101,14 @@ class Catalogue:
     def perturbation_slice(self, model: str) -> str:
         return dumps(json.loads(self.c4_slice(model)) | self.config["perturbation"])
 
+    def sharpness_slice(self, model: str) -> str:
+        return dumps({"corpus": self.corpus_of(model)} | self.config["sharpness"])
+
+    def theory_slice(self, experiment: str) -> str:
+        settings = self.config["theory"]
+        shared = {key: settings[key] for key in ("features", "tau", "seeds")}
+        return dumps(shared | settings[experiment])
+
     # --- targets ---
 
     def targets(self, kind: str) -> Iterator[tuple[str, str]]:
@@ -129,12 +137,15 @@ class Catalogue:
     def measurements(self, paper: str, figure: str) -> list[str]:
         """The measurement files that one figure is made of: its own slice and nothing else."""
         target = self.config["figures"][paper][figure]
+        if "experiment" in target:
+            return [f"results/measurements/theory/{target['experiment']}.parquet"]
         files = []
         for model in self.names(target, "models"):
             for checkpoint in self.checkpoints(model):
                 folder = f"results/measurements/{model}/{checkpoint.name}"
                 if "tasks" not in target:
-                    files.append(f"{folder}/gaussian.parquet")
+                    kind = "sharpness" if target["plot"] == "sharpness_by_tokens" else "gaussian"
+                    files.append(f"{folder}/{kind}.parquet")
                     continue
                 for task in self.names(target, "tasks"):
                     for evaluation in self.evaluations(target):
@@ -149,6 +160,9 @@ class Catalogue:
     def figure_slice(self, paper: str, figure: str) -> str:
         """A figure's settings with its names resolved, and the titles that it prints."""
         target = dict(self.config["figures"][paper][figure])
+        if "experiment" in target:  # the same at every scale
+            spectra = self.config["theory"]["fine_tuning"]["spectra"]
+            return dumps(target | {"scale": None, "ratios": spectra})
         titles = {}
         for key in ("models", "tasks"):
             if key in target:

@@ -132,6 +132,7 @@ def check_names(config: dict) -> None:
                 f"tasks.{name}.label.values has {len(task['label']['values'])} values; "
                 f"choices has {len(task['choices'])}, and they must correspond"
             )
+    check_theory(config["theory"])
     for kind in ("figures", "tables"):
         for paper, targets in config[kind].items():
             for target, settings in targets.items():
@@ -146,8 +147,47 @@ def check_names(config: dict) -> None:
                     else:
                         for name in names:
                             known(f"{where}.{key}", name, section)
+                check_theory_figure(where, settings, config["theory"]["fine_tuning"])
                 recipes = settings.get(
                     "recipes", [settings["recipe"]] if "recipe" in settings else []
                 )
                 for recipe in recipes:
                     known(f"{where}.recipe", recipe, "recipes")
+
+
+def check_theory(theory: dict) -> None:
+    """Features must decrease, before and after fine-tuning (section 4.3)."""
+    largest, smallest = theory["features"]["largest"], theory["features"]["smallest"]
+    if smallest >= largest:
+        raise PipelineError(
+            f"theory.features.smallest is {smallest}; it must be less than largest ({largest})"
+        )
+    for name, (first, last) in theory["fine_tuning"]["spectra"].items():
+        if first * largest <= last * smallest:
+            raise PipelineError(
+                f"theory.fine_tuning.spectra.{name} is [{first}, {last}]; its features must "
+                f"decrease: last / first less than {largest / smallest:g}, as pre-training's do"
+            )
+    batch_size, count = theory["fine_tuning"]["batch_size"], theory["features"]["count"]
+    if batch_size < count:
+        raise PipelineError(
+            f"theory.fine_tuning.batch_size is {batch_size}; "
+            f"it must be at least features.count ({count})"
+        )
+
+
+def check_theory_figure(where: str, figure: dict, theory: dict) -> None:
+    """A figure's spectra and penalties must be among those that are simulated."""
+    spectra = [*figure.get("spectra", []), *([figure["graded"]] if "graded" in figure else [])]
+    for name in spectra:
+        if name not in theory["spectra"]:
+            raise PipelineError(
+                f"{where}.spectra has {name!r}, not in theory.fine_tuning.spectra"
+                f"{near(name, theory['spectra'])}"
+            )
+    for penalty in figure.get("lambdas", []):
+        if penalty not in theory["lambdas"]:
+            raise PipelineError(
+                f"{where}.lambdas has {penalty}, not in theory.fine_tuning.lambdas; "
+                f"allowed: {', '.join(map(str, theory['lambdas']))}"
+            )

@@ -3,7 +3,8 @@
 Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity`
 exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change of all weights.
 `stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
-run's value is NaN.
+run's value is NaN. In the theory study, `features` counts the features of a network (or is the
+place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,14 @@ SCHEMA = pa.schema(
         "learning_rate": pa.float64(),
         "seed": pa.int64(),
         "gamma": pa.float64(),
+        "lambda": pa.float64(),
+        "features": pa.int64(),
+        "time": pa.float64(),
+        "tau": pa.float64(),
         "epoch": pa.int64(),
-        "selection": pa.string(),  # base, best (epoch on validation), last (epoch), noise
-        "evaluation": pa.string(),  # c4, id, training
+        # base, best (epoch on validation), last (epoch), noise; theory: simulated, closed_form
+        "selection": pa.string(),
+        "evaluation": pa.string(),  # c4, id, training; theory: pretraining, fine_tuning
         "metric": pa.string(),
         "split": pa.string(),
         "value": pa.float64(),

@@ -20,6 +20,7 @@ PACKAGES = (
     "pandas",
     "pyarrow",
     "safetensors",
+    "scipy",
     "seaborn",
     "snakemake",
     "tokenizers",

@@ -1,0 +1,131 @@
+"""Means over seeds, and the axes they are drawn on: colours, bands, tokens, logarithms.
+
+Colours are colour-blind-safe ones: a sequence from dark (small) to light (large) for what has an
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+PANEL = (2.5, 2.1)  # inches
+LEGEND_LINES = 8  # more lines than this get a colour bar
+
+
+def summary(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean and standard deviation of `value` over seeds; NaN where a run diverged."""
+    if data.empty:
+        return pd.DataFrame(columns=[*by, "mean", "std", "seeds"], dtype=float)
+    groups = data.groupby(by, dropna=False).value
+    table = pd.DataFrame(
+        {
+            "mean": groups.apply(lambda v: v.mean(skipna=False)),
+            "std": groups.apply(lambda v: v.std(skipna=False) if len(v) > 1 else 0.0),
+            "seeds": groups.size(),
+        }
+    )
+    return table.reset_index()
+
+
+class Shades:
+    """Colours of an ordered quantity, and the legend or colour bar that explains them."""
+
+    def __init__(self, values: Iterable[float], title: str, text=lambda value: f"{value:g}"):
+        self.values = sorted(set(values))
+        self.title, self.text = title, text
+        low, high = (self.values[0], self.values[-1]) if self.values else (1, 10)
+        self.norm = LogNorm(low, high if high > low else low * 10)
+        self.map = sns.color_palette("viridis", as_cmap=True)
+
+    def colour(self, value: float) -> tuple:
+        return self.map(0.9 * self.norm(value))  # the lightest tenth is too pale for a line
+
+    def explain(self, figure: Figure, axes: np.ndarray, dashed: str = "") -> None:
+        """Add the legend or colour bar, and to a legend what a dashed black line means."""
+        if len(self.values) > LEGEND_LINES:
+            shown = ScalarMappable(self.norm, ListedColormap(self.map(np.linspace(0, 0.9, 256))))
+            figure.colorbar(shown, ax=axes, label=self.title, aspect=30, pad=0.01)
+            return
+        handles = [
+            plt.Line2D([], [], color=self.colour(v), label=self.text(v)) for v in self.values
+        ]
+        if dashed:
+            handles.append(plt.Line2D([], [], color="black", linestyle="--", label=dashed))
+        figure.legend(handles=handles, title=self.title, loc="outside right center", frameon=False)
+
+
+def grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    width, height = PANEL
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns + 1.2, height * rows + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+
+
+def lines(axis: Axes, table: pd.DataFrame, by: str, shades: Shades) -> None:
+    for value, line in table.groupby(by):
+        band(axis, line, shades.colour(value))
+
+
+def band(
+    axis: Axes, table: pd.DataFrame, colour: tuple, x: str = "tokens", marker: str | None = None
+) -> None:
+    """A line of means with a band of one standard deviation over seeds."""
+    axis.plot(table[x], table["mean"], color=colour, linewidth=1.3, marker=marker, markersize=3)
+    low, high = table["mean"] - table["std"], table["mean"] + table["std"]
+    axis.fill_between(table[x], low, high, color=colour, alpha=0.2, linewidth=0)
+    if x == "tokens":
+        token_axis(axis, table[x])
+
+
+def token_axis(axis: Axes, tokens: Iterable[float]) -> None:
+    """Pre-training tokens on a log axis, a tick at every budget."""
+    ticks = sorted(set(tokens))
+    axis.set(xscale="log", xlabel="pre-training tokens")
+    axis.xaxis.set_major_locator(FixedLocator(ticks))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tokens_text(value)))
+    axis.tick_params(axis="x", labelrotation=45 if len(ticks) > 4 else 0)
+
+
+def log_values(axis: Axes, table: pd.DataFrame) -> None:
+    """A log axis where all values are positive and range over more than a factor of three."""
+    values = table["mean"].dropna()
+    if len(values) and values.min() > 0 and values.max() > 3 * values.min():
+        axis.set_yscale("log")
+        plain_log_ticks(axis.yaxis, values)
+
+
+def plain_log_ticks(axis: Axis, values: pd.Series) -> None:
+    """Ticks written as plain numbers, more of them in each decade the fewer decades there are."""
+    decades = np.log10(values.max() / values.min())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
+
+
+def tokens_text(tokens: float) -> str:
+    """1680000 -> 1.68M."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if tokens >= 0.5 * size:
+            return f"{tokens / size:.3g}{unit}"
+    return f"{tokens:g}"

@@ -1,0 +1,185 @@
+"""Plots of the controlled study: perplexity after noise and fine-tuning, by tokens and rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from overtrain.axes import Shades, band, grid, lines, log_values, summary, token_axis, tokens_text
+
+BASE = "none (base)"  # the dashed line
+
+
+def noise_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Perplexity, or its change, under Gaussian noise: a line for each gamma (Figs 3, 65)."""
+    data = data[data.metric == "perplexity"]
+    panels = [(model, q) for model in settings["models"] for q in settings["panels"]]
+    figure, axes = grid(1, len(panels))
+    shades = Shades(data[data.selection == "noise"].gamma, "noise $\\gamma$")
+    drawn = []
+    for axis, (model, quantity) in zip(axes[0], panels, strict=True):
+        own = data[data.model == model]
+        table = over_seeds(own[own.selection == "noise"], own, quantity, ["gamma", "tokens"])
+        drawn.append(table.assign(panel=f"{model} {quantity}", quantity=quantity))
+        lines(axis, table, "gamma", shades)
+        if quantity == "absolute":
+            base = dashed_base(axis, own)
+            drawn.append(base.assign(panel=f"{model} {quantity}", gamma=0.0, quantity=quantity))
+        axis.set_ylabel(label(quantity, settings["text"]))
+        axis.set_title(settings["titles"][model])
+        log_values(axis, table)
+    shades.explain(figure, axes, BASE if "absolute" in settings["panels"] else "")
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Perplexity, or its change, by learning rate of fine-tuning (Figs 4, 5, 29, 30 ...)."""
+    data = scores(data)
+    kept = rates_kept(data, settings.get("largest_loss"))
+    data = data[data.metric == "perplexity"]
+    shades = Shades(kept.learning_rate, "learning rate")
+    figure, axes = grid(len(settings["rows"]), len(settings["tasks"]) * len(settings["models"]))
+    drawn = []
+    for axis, row, model, task in cells(axes, settings):
+        own = data[
+            (data.model == model) & (data.task == task) & (data.evaluation == row["evaluation"])
+        ]
+        rates = kept[(kept.model == model) & (kept.task == task)].learning_rate
+        tuned = own[(own.selection == "best") & own.learning_rate.isin(rates)]
+        table = over_seeds(tuned, own, row["quantity"], ["learning_rate", "tokens"])
+        drawn.append(table.assign(model=model, task=task, **row))
+        lines(axis, table, "learning_rate", shades)
+        if row["quantity"] == "absolute":
+            base = dashed_base(axis, own)
+            drawn.append(base.assign(model=model, task=task, learning_rate=0.0, **row))
+        log_values(axis, table)
+    absolute = any(row["quantity"] == "absolute" for row in settings["rows"])
+    shades.explain(figure, axes, BASE if absolute else "")
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Perplexity at the learning rate that is best on validation (Figs 6, 32, 33 ...)."""
+    best = best_rates(data)
+    data = scores(data)
+    data = data[data.metric == "perplexity"]
+    figure, axes = grid(len(settings["rows"]), len(settings["tasks"]) * len(settings["models"]))
+    drawn = []
+    colour = sns.color_palette("colorblind")[0]
+    for axis, row, model, task in cells(axes, settings):
+        own = data[
+            (data.model == model) & (data.task == task) & (data.evaluation == row["evaluation"])
+        ]
+        chosen = own[own.selection == "best"].merge(
+            best, on=["model", "checkpoint", "task", "learning_rate"]
+        )
+        table = over_seeds(chosen, own, row["quantity"], ["tokens"])
+        rates = chosen.groupby("tokens").learning_rate.unique()  # one for each pre-training seed
+        table["learning_rates"] = [", ".join(f"{r:g}" for r in rates[t]) for t in table["tokens"]]
+        band(axis, table, colour, marker="o")
+        drawn.append(table.assign(model=model, task=task, **row))
+        log_values(axis, table)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def distance_by_learning_rate(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """L2 distance between pre-trained and fine-tuned weights: a line for each budget (Fig 8)."""
+    panels = [(model, task) for model in settings["models"] for task in settings["tasks"]]
+    figure, axes = grid(1, len(panels))
+    shades = Shades(data.tokens, "pre-training tokens", tokens_text)
+    drawn = []
+    for axis, (model, task) in zip(axes[0], panels, strict=True):
+        own = data[(data.model == model) & (data.task == task)]
+        table = summary(own, ["tokens", "learning_rate"])
+        drawn.append(table.assign(model=model, task=task))
+        for tokens, line in table.groupby("tokens"):
+            band(axis, line, shades.colour(tokens), x="learning_rate", marker="o")
+        axis.set(xlabel="learning rate", ylabel="L2 distance from the base")
+        if table["mean"].notna().any():  # an axis without a point cannot be logarithmic
+            axis.set_xscale("log")
+        log_values(axis, table)
+        axis.set_title(f"{settings['titles'][model]}, {settings['titles'][task]}")
+    shades.explain(figure, axes)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+def scores(data: pd.DataFrame) -> pd.DataFrame:
+    """What is reported: held-out web text, and the task's test split (validation only chooses)."""
+    return data[data.split.isin(["held_out", "test"])]
+
+
+def over_seeds(
+    runs: pd.DataFrame, base: pd.DataFrame, quantity: str, by: list[str]
+) -> pd.DataFrame:
+    """Summary of `runs`, or of each run's change from the base of its own checkpoint in `base`."""
+    if quantity == "change":
+        key = ["model", "checkpoint", "evaluation", "split"]
+        reference = base[base.selection == "base"].drop_duplicates(key)
+        runs = runs.merge(reference[[*key, "value"]], on=key, suffixes=("", "_base"))
+        runs = runs.assign(value=runs.value - runs.value_base)
+    return summary(runs, by)
+
+
+def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
+    """(model, task, learning_rate) whose mean loss stays below the cut at all budgets."""
+    key = ["model", "task", "learning_rate"]
+    runs = data[data.selection == "best"]
+    if largest_loss is None:
+        return runs[key].drop_duplicates()
+    losses = runs[(runs.evaluation == "c4") & (runs.metric == "loss")]
+    means = summary(losses, [*key, "tokens"])
+    worst = means.groupby(key)["mean"].apply(lambda v: v.max(skipna=False)).reset_index()
+    return worst[worst["mean"] < largest_loss][key]
+
+
+def best_rates(data: pd.DataFrame) -> pd.DataFrame:
+    """The learning rate of the lowest mean validation perplexity, for each checkpoint."""
+    validation = data[
+        (data.evaluation == "id")
+        & (data.split == "validation")
+        & (data.metric == "perplexity")
+        & (data.selection == "best")
+    ]
+    key = ["model", "checkpoint", "task"]
+    means = summary(validation, [*key, "learning_rate"]).dropna(subset="mean")
+    return means.loc[means.groupby(key)["mean"].idxmin(), [*key, "learning_rate"]]
+
+
+# --- panels -------------------------------------------------------------------------------------
+
+
+def cells(axes: np.ndarray, settings: dict):
+    """(axis, row, model, task) of a grid of rows by tasks, labelled."""
+    columns = [(model, task) for model in settings["models"] for task in settings["tasks"]]
+    several = len(settings["models"]) > 1
+    for r, row in enumerate(settings["rows"]):
+        for c, (model, task) in enumerate(columns):
+            axis = axes[r, c]
+            if r == 0:
+                title = settings["titles"][task]
+                axis.set_title(f"{settings['titles'][model]}, {title}" if several else title)
+            if c == 0:
+                text = settings["text"] if row["evaluation"] == "c4" else "ID"
+                axis.set_ylabel(label(row["quantity"], text))
+            yield axis, row, model, task
+            if r < len(settings["rows"]) - 1:
+                axis.set_xlabel("")
+
+
+def label(quantity: str, text: str) -> str:
+    return f"change in {text} perplexity" if quantity == "change" else f"{text} perplexity"
+
+
+def dashed_base(axis: Axes, data: pd.DataFrame) -> pd.DataFrame:
+    """The unmodified model: dashed, black. Returns its summary by tokens."""
+    key = ["model", "checkpoint"]
+    base = summary(data[data.selection == "base"].drop_duplicates(key), ["tokens"])
+    axis.plot(base.tokens, base["mean"], color="black", linestyle="--", linewidth=1.2)
+    token_axis(axis, base.tokens)
+    return base

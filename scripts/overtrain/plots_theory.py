@@ -1,0 +1,259 @@
+"""Plots of section 4 and appendix D: simulations as points, closed forms as lines.
+
+Points are means over networks, their bars one standard deviation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from overtrain.axes import (
+    Shades,
+    band,
+    grid,
+    log_values,
+    plain_log_ticks,
+    summary,
+    token_axis,
+    tokens_text,
+)
+
+LEARNED = "features learned, $n$"
+PRE_LOSS, FT_LOSS = "pre-training loss", "fine-tuning loss"
+DISTANCES = {
+    "distance_as_printed": "$W_1$, $W_2$ as printed",
+    "distance_up_to_rotation": "up to a rotation $Q$",
+    "distance_of_product": "product $W_1 W_2$",
+}
+
+
+def theory_features(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Singular values and loss over time; checkpoints' distance from the ideal (Theorem 4.1)."""
+    figure, axes = grid(1, 3)
+    simulated, closed = data[data.selection == "simulated"], data[data.selection == "closed_form"]
+    values = simulated[simulated.metric == "singular_value"]
+    shades = Shades(values.features, "feature")
+    for (feature, _), curve in values.groupby(["features", "seed"]):
+        axes[0, 0].plot(curve.time, curve.value, color=shades.colour(feature), lw=0.8)
+    for _, curve in closed[closed.metric == "singular_value"].groupby("features"):
+        axes[0, 0].plot(curve.time, curve.value, color="black", ls=":", lw=0.8)
+    off = summary(simulated[simulated.metric == "off_diagonal"], ["time"])
+    losses = simulated[simulated.metric == "loss"]
+    for _, curve in losses.groupby("seed"):
+        axes[0, 1].plot(curve.time, curve.value, color=sns.color_palette("colorblind")[0], lw=0.8)
+    times = closed[closed.metric == "time"].value
+    for axis in axes[0, :2]:
+        axis.set(xscale="log", xlabel="time of the gradient flow")
+        plain_log_ticks(axis.xaxis, values.time)
+        for time in times:
+            axis.axvline(time, color="grey", lw=0.6, zorder=0)
+    axes[0, 0].set(
+        ylabel=r"singular value $\sigma_i(t)$", title="features; $t_n$ grey, $U=V$ dotted"
+    )
+    axes[0, 1].set(ylabel=PRE_LOSS, yscale="log", title=PRE_LOSS)
+    axes[0, 1].set_ylim(bottom=0.1 * values[values.time == values.time.max()].value.min() ** 2)
+    drawn = [values, closed, losses, off.assign(metric="off_diagonal", value=off["mean"])]
+    for metric, colour in zip(DISTANCES, sns.color_palette("colorblind"), strict=False):
+        own = simulated[simulated.metric == metric]
+        axes[0, 2].plot(own.tau, own.value, "o", ms=3, color=colour, label=DISTANCES[metric])
+        drawn.append(own)
+    bound = closed[closed.metric.isin(DISTANCES)]
+    axes[0, 2].plot(bound.tau, bound.value, color="black", ls=":", label=r"$\exp(-C\tau)$")
+    axes[0, 2].set(yscale="log", xlabel=r"$\tau$", title="largest distance from the ideal")
+    axes[0, 2].legend(frameon=False, fontsize="small")
+    shades.explain(figure, axes)
+    return figure, pd.concat(drawn, ignore_index=True).dropna(axis="columns", how="all")
+
+
+def theory_noise(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Loss under noise by features learned, with the inflection point (Proposition 4.3)."""
+    figure, axes = grid(1, 1)
+    axis = axes[0, 0]
+    shades = Shades(data.gamma, r"noise $\gamma$")
+    drawn = []
+    for gamma, own in data.groupby("gamma"):
+        table = both(own[own.metric == "loss"], ["features"])
+        curve(axis, table, shades.colour(gamma))
+        place = own[(own.metric == "inflection") & (own.selection == "closed_form")].value.iloc[0]
+        ring(axis, table, place, shades.colour(gamma))
+        found = own[(own.metric == "inflection") & (own.selection == "simulated")].value
+        drawn.append(table.assign(gamma=gamma, inflection=place, inflection_simulated=found.mean()))
+    axis.set(ylabel=f"expected {PRE_LOSS}", yscale="log", title="rings: inflection, closed form")
+    shades.explain(figure, axes)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def theory_sensitivity(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Rise of the pre-training loss by fine-tuning: a panel for each penalty (Theorem 4.6)."""
+    figure, axes = grid(1, len(settings["lambdas"]))
+    shades = ratio_shades(settings)
+    drawn = []
+    for axis, penalty in zip(axes[0], settings["lambdas"], strict=True):
+        for name in settings["spectra"]:
+            own = data[(data.task == name) & (data["lambda"] == penalty)]
+            table = both(own, ["features"])
+            curve(axis, table, shades.colour(settings["ratios"][name][0]))
+            drawn.append(table.assign(spectrum=name, penalty=penalty))
+        axis.set(title=rf"$\lambda$ = {penalty:g}", yscale="log")
+    axes[0, 0].set_ylabel(r"$\Delta_{\mathrm{pre}}(n)$")
+    shades.explain(figure, axes)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def theory_tradeoff(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Losses after fine-tuning, the inflection point and the limit, by penalty (Theorem 4.7)."""
+    figure, axes = grid(2, 3)
+    graded = data[data.task == settings["graded"]]
+    alphas = ratio_shades(settings)
+    penalties = Shades([1 + p for p in settings["lambdas"]], r"penalty $\lambda$", minus_one)
+    drawn = []
+
+    axis = axes[0, 0]
+    for name in settings["spectra"]:
+        own = data[(data.task == name) & (data["lambda"] == 0) & (data.metric == "loss")]
+        table = both(own[own.evaluation == "pretraining"], ["features"])
+        ratio = settings["ratios"][name][0]
+        curve(axis, table, alphas.colour(ratio))
+        end = (table.features.max(), table.closed_form.iloc[-1])
+        text = rf"$\alpha$={ratio:g}"
+        axis.annotate(text, end, (5, -3), textcoords="offset points", fontsize="small")
+        drawn.append(table.assign(panel="a", spectrum=name, penalty=0.0))
+    axis.set(ylabel=PRE_LOSS, yscale="log", title=r"(a) no penalty, by $\alpha$")
+    axis.margins(x=0.2)
+
+    inflections = both(graded[graded.metric == "inflection"], ["lambda"])
+    for panel, axis, evaluation in (
+        ("b", axes[0, 1], "pretraining"),
+        ("d", axes[1, 0], "fine_tuning"),
+    ):
+        for penalty in settings["lambdas"]:
+            own = graded[(graded["lambda"] == penalty) & (graded.metric == "loss")]
+            table = both(own[own.evaluation == evaluation], ["features"])
+            curve(axis, table, penalties.colour(1 + penalty))
+            drawn.append(table.assign(panel=panel, spectrum=settings["graded"], penalty=penalty))
+            if panel == "b":
+                place = inflections[inflections["lambda"] == penalty].closed_form.iloc[0]
+                ring(axis, table, place, penalties.colour(1 + penalty))
+        axis.set_ylabel(PRE_LOSS if panel == "b" else FT_LOSS)
+        axis.set_yscale("log" if panel == "b" else "linear")
+        axis.set_title(f"({panel}) graded spectrum, by $\\lambda$")
+
+    axis, colour = axes[0, 2], sns.color_palette("colorblind")[0]
+    axis.step(inflections["lambda"], inflections.closed_form, color=colour, where="post", lw=1)
+    points(axis, inflections, "lambda", colour)
+    axis.set(xlabel=r"penalty $\lambda$", ylabel=r"inflection $r(\lambda)$")
+    axis.set_title(r"(c) inflection point $r(\lambda)$")
+    drawn.append(inflections.assign(panel="c"))
+
+    axis = axes[1, 1]
+    last = graded[(graded.metric == "loss") & (graded.features == graded.features.max())]
+    pre, ft = (both(last[last.evaluation == e], ["lambda"]) for e in ("pretraining", "fine_tuning"))
+    axis.plot(ft.closed_form, pre.closed_form, color=colour, lw=1)
+    axis.errorbar(ft["mean"], pre["mean"], pre["std"], ft["std"], color=colour, fmt="o", ms=3)
+    for x, y, penalty in zip(ft.closed_form, pre.closed_form, pre["lambda"], strict=True):
+        if penalty in settings["lambdas"]:
+            text = rf"$\lambda$={penalty:g}"
+            axis.annotate(text, (x, y), (4, 2), textcoords="offset points", fontsize="small")
+    axis.set(xlabel=FT_LOSS, ylabel=PRE_LOSS, title="(e) trade-off, all features learned")
+    axis.margins(0.15)
+    drawn += [pre.assign(panel="e", loss="pretraining"), ft.assign(panel="e", loss="fine_tuning")]
+
+    axis = axes[1, 2]
+    went = both(data[data.metric == "progress"], ["lambda"])
+    x = np.linspace(0, max(went["lambda"]), 100)
+    axis.plot(x, 1 / (1 + x), color=colour, lw=1, label=r"$1/(1+\lambda)$")
+    axis.plot(
+        x, x / (1 + x), color="black", ls=":", lw=1, label=r"$\lambda/(1+\lambda)$, as printed"
+    )
+    points(axis, went, "lambda", colour)
+    axis.set(xlabel=r"penalty $\lambda$", title="(f) limit of the features")
+    axis.set_ylabel(r"share of the way to $\sigma^{\mathrm{ft}}$")
+    axis.legend(frameon=False, fontsize="small")
+    drawn.append(went.assign(panel="f"))
+    penalties.explain(figure, axes)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def sharpness_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Rise of the loss under small noise beside its quadratic approximation (appendix D)."""
+    figure, axes = grid(len(settings["models"]), 2)
+    gammas, tokens = (
+        Shades(data[data.metric == "loss_change"].gamma, r"noise $\gamma$"),
+        Shades(data.tokens, "pre-training tokens", tokens_text),
+    )
+    drawn = []
+    for (left, right), model in zip(axes, settings["models"], strict=True):
+        own = data[data.model == model]
+        half = summary(own[own.metric == "half_curvature"], ["tokens"])
+        change = summary(own[own.metric == "loss_change"], ["gamma", "tokens"])
+        drawn += [
+            half.assign(model=model, quantity="half_trace"),
+            change.assign(model=model, quantity="loss_change"),
+        ]
+        for gamma, line in change.groupby("gamma"):
+            scaled = line.assign(mean=line["mean"] / gamma**2, std=line["std"] / gamma**2)
+            band(left, scaled, gammas.colour(gamma))
+        left.plot(half.tokens, half["mean"], color="black", ls="--", lw=1.2, zorder=5)
+        token_axis(left, half.tokens)
+        log_values(left, pd.concat([half, change.assign(mean=change["mean"] / change.gamma**2)]))
+        left.set_ylabel(r"rise of the loss / $\gamma^2$ (nats)")
+        for budget, line in change.groupby("tokens"):
+            colour = tokens.colour(budget)
+            right.plot(line.gamma, line["mean"], color=colour, lw=1.3, marker="o", ms=3)
+            trace = half[half.tokens == budget]["mean"].iloc[0]
+            right.plot(line.gamma, trace * line.gamma**2, color=colour, ls="--", lw=1)
+        right.set(xscale="log", yscale="log", xlabel=r"noise $\gamma$")
+        right.set_ylabel("rise of the loss (nats)")
+        plain_log_ticks(right.xaxis, change.gamma)
+        left.set_title(settings["titles"][model])
+        right.set_title(settings["titles"][model])
+    gammas.explain(figure, axes, r"$\frac{1}{2}$Tr$(H\Sigma)$")
+    tokens.explain(figure, axes)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+# --- points and lines -----------------------------------------------------------------------------
+
+
+def both(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Summary of the simulated rows with their closed form beside it."""
+    table = summary(data[data.selection == "simulated"], by)
+    closed = data[data.selection == "closed_form"].drop_duplicates(by)
+    closed = closed[[*by, "value"]].rename(columns={"value": "closed_form"})
+    return table.merge(closed, on=by, how="left")
+
+
+def points(axis: Axes, table: pd.DataFrame, x: str, colour: tuple) -> None:
+    """Means with bars of one standard deviation."""
+    style = {"fmt": "o", "ms": 3, "lw": 0.8, "capsize": 2}
+    axis.errorbar(table[x], table["mean"], table["std"], color=colour, **style)
+
+
+def curve(axis: Axes, table: pd.DataFrame, colour: tuple) -> None:
+    """A quantity by features learned: the closed form as a line, the simulation as points."""
+    axis.plot(table.features, table.closed_form, color=colour, lw=1)
+    points(axis, table, "features", colour)
+    axis.set_xlabel(LEARNED)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def ring(axis: Axes, table: pd.DataFrame, place: float, colour: tuple) -> None:
+    """Mark the inflection point, unless the loss never rises."""
+    if place < table.features.max():
+        at = table[table.features == place]
+        axis.plot(at.features, at.closed_form, "o", ms=9, mfc="none", mec=colour)
+
+
+def minus_one(value: float) -> str:
+    """Penalties are shaded by 1 + lambda: zero is among them."""
+    return f"{value - 1:g}"
+
+
+def ratio_shades(settings: dict) -> Shades:
+    ratios = [settings["ratios"][name][0] for name in settings["spectra"]]
+    return Shades(ratios, r"$\sigma^{\mathrm{ft}} / \sigma^{\mathrm{pre}} = \alpha$")
