@@ -96,8 +96,10 @@ PAPER = {
     "perturb_gaussian": 6,
     "evaluate_id": 60,
     "evaluate_c4": 60,
-    "aggregate": 6,
-    "figure": 6,
+    "measure_sharpness": 6,
+    "simulate_theory": 3,
+    "aggregate": 11,
+    "figure": 11,
     "all_figures": 1,
 }
 SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
@@ -132,10 +134,15 @@ sys.exit(done.returncode)
         (["results/figures/overtrained/fig05.pdf"], FIG05),
         (["fig08"], FIG08 | {"aggregate": 1, "figure": 1, "fig08": 1}),
         (["all_tables"], {"table": 2, "all_tables": 1}),
+        (
+            ["theory_sensitivity", "theory_tradeoff"],
+            {"simulate_theory": 1, "aggregate": 2, "figure": 2}
+            | {"theory_sensitivity": 1, "theory_tradeoff": 1},
+        ),
         (["--profile", "profiles/gpu"], PAPER),
         (["--profile", "slurm", "all_figures"], PAPER),
     ],
-    ids=["alias", "path", "no evaluation", "tables", "one GPU", "Slurm"],
+    ids=["alias", "path", "no evaluation", "tables", "theory", "one GPU", "Slurm"],
 )
 def test_a_plan_asks_for_its_own_slice_only(repository, arguments, jobs):
     assert planned(repository, *arguments) == jobs
@@ -186,8 +193,9 @@ def test_style(repository, line):
 # --- one small run to the end ---------------------------------------------------------------------
 
 CHAIN = {"finetune": 2, "evaluate_id": 2, "evaluate_c4": 2}
-SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2, "perturb_gaussian": 2}
-DRAWN = {"aggregate": 6, "figure": 6, "table": 2}
+SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2}
+SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
+DRAWN = {"aggregate": 11, "figure": 11, "table": 2}
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +236,7 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
 
 
 FIGURES = ["fig03", "fig04", "fig05", "fig06", "fig08", "fig29"]
+FIGURES += [f"theory_{of}" for of in ("features", "noise", "sensitivity", "tradeoff", "sharpness")]
 
 
 @pytest.mark.slow
@@ -256,7 +265,7 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    assert len(origins) == 2 + 6 + 6  # noise, sweeps, aggregates
+    assert len(origins) == 4 + 3 + 6 + 11  # noise, theory, sweeps, aggregates
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
@@ -322,9 +331,9 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ("recipes: {batch32: {learning_rates: [1.0e-3]}}", {}),
         (
             f"models: {{{MODEL}: {{budgets: [0.05M, 0.1M, 0.15M]}}}}",
-            {"pretrain": 1, "perturb_gaussian": 1}
+            {"pretrain": 1, "perturb_gaussian": 1, "measure_sharpness": 1}
             | {"finetune": 1, "evaluate_id": 1, "evaluate_c4": 1}
-            | {"aggregate": 6, "figure": 6, "table": 1, "all_figures": 1, "all_tables": 1},
+            | {"aggregate": 7, "figure": 7, "table": 1, "all_figures": 1, "all_tables": 1},
         ),
         (
             "figures: {overtrained: {fig05: {title: another title}}}",
@@ -334,9 +343,13 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
             "perturbation: {gammas: [0.02]}",
             {"perturb_gaussian": 2, "aggregate": 1, "figure": 1, "all_figures": 1},
         ),
+        (
+            "theory: {noise: {gammas: [0.1]}}",
+            {"simulate_theory": 1, "aggregate": 1, "figure": 1, "all_figures": 1},
+        ),
         ("resources: {finetune: {mem_mb: 1200}, pretrain: {runtime: 7}}", {}),
     ],
-    ids=["rates", "another recipe", "budget", "title", "gammas", "resources"],
+    ids=["rates", "another recipe", "budget", "title", "gammas", "theory", "resources"],
 )
 def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_path, change, jobs):
     overlay = tmp_path / "change.yaml"

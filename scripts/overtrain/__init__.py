@@ -7,8 +7,10 @@ flows:
     hub, docstrings, tokenizer -> corpora, tasks  text in, token shards and task splits out
     architecture, olmo, dropout                   the model, with muP, one alone or many stacked
     optimizer, schedule -> pretrain, finetune     checkpoints, and their modification by training
-    perturb                                       ... and by noise
+    perturb, sharpness                            ... and by noise; the curvature along it
+    linear_network -> theory                      section 4: networks with closed forms, simulated
     evaluate -> measurements -> aggregate         losses in, tidy rows out, those of one figure
+    axes -> plots_controlled, plots_theory        the kinds of plot, by study
     plots, tables                                 what the papers print
     provenance, job, sweep, workers, allocator    how a job runs and says where its result came from
 """

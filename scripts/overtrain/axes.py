@@ -61,12 +61,14 @@ class Shades:
             shown = ScalarMappable(self.norm, ListedColormap(self.map(np.linspace(0, 0.9, 256))))
             figure.colorbar(shown, ax=axes, label=self.title, aspect=30, pad=0.01)
             return
-        handles = [
-            plt.Line2D([], [], color=self.colour(v), label=self.text(v)) for v in self.values
-        ]
+        handles = self.handles()
         if dashed:
             handles.append(plt.Line2D([], [], color="black", linestyle="--", label=dashed))
         figure.legend(handles=handles, title=self.title, loc="outside right center", frameon=False)
+
+    def handles(self) -> list[plt.Line2D]:
+        """A line in a legend for each value."""
+        return [plt.Line2D([], [], color=self.colour(v), label=self.text(v)) for v in self.values]
 
 
 def grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:

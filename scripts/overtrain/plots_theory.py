@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from overtrain.axes import (
     Shades,
@@ -56,7 +56,8 @@ def theory_features(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         ylabel=r"singular value $\sigma_i(t)$", title="features; $t_n$ grey, $U=V$ dotted"
     )
     axes[0, 1].set(ylabel=PRE_LOSS, yscale="log", title=PRE_LOSS)
-    axes[0, 1].set_ylim(bottom=0.1 * values[values.time == values.time.max()].value.min() ** 2)
+    last = values[values.time == values.time.max()].value.min() ** 2  # loss before it is learned
+    axes[0, 1].set_ylim(0.1 * last, 2 * losses.value.max())
     drawn = [values, closed, losses, off.assign(metric="off_diagonal", value=off["mean"])]
     for metric, colour in zip(DISTANCES, sns.color_palette("colorblind"), strict=False):
         own = simulated[simulated.metric == metric]
@@ -65,7 +66,8 @@ def theory_features(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
     bound = closed[closed.metric.isin(DISTANCES)]
     axes[0, 2].plot(bound.tau, bound.value, color="black", ls=":", label=r"$\exp(-C\tau)$")
     axes[0, 2].set(yscale="log", xlabel=r"$\tau$", title="largest distance from the ideal")
-    axes[0, 2].legend(frameon=False, fontsize="small")
+    axes[0, 2].set_ylim(bottom=1e-5 * bound.value.min())
+    axes[0, 2].legend(loc="lower left", frameon=False, fontsize="small")
     shades.explain(figure, axes)
     return figure, pd.concat(drawn, ignore_index=True).dropna(axis="columns", how="all")
 
@@ -83,9 +85,11 @@ def theory_noise(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFra
         ring(axis, table, place, shades.colour(gamma))
         found = own[(own.metric == "inflection") & (own.selection == "simulated")].value
         drawn.append(table.assign(gamma=gamma, inflection=place, inflection_simulated=found.mean()))
-    axis.set(ylabel=f"expected {PRE_LOSS}", yscale="log", title="rings: inflection, closed form")
+    axis.set(ylabel=f"expected {PRE_LOSS}", title="rings: inflection, closed form")
+    drawn = pd.concat(drawn, ignore_index=True)
+    log_values(axis, drawn)
     shades.explain(figure, axes)
-    return figure, pd.concat(drawn, ignore_index=True)
+    return figure, drawn
 
 
 def theory_sensitivity(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
@@ -94,12 +98,14 @@ def theory_sensitivity(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.D
     shades = ratio_shades(settings)
     drawn = []
     for axis, penalty in zip(axes[0], settings["lambdas"], strict=True):
+        start = len(drawn)
         for name in settings["spectra"]:
             own = data[(data.task == name) & (data["lambda"] == penalty)]
             table = both(own, ["features"])
             curve(axis, table, shades.colour(settings["ratios"][name][0]))
             drawn.append(table.assign(spectrum=name, penalty=penalty))
-        axis.set(title=rf"$\lambda$ = {penalty:g}", yscale="log")
+        axis.set_title(rf"$\lambda$ = {penalty:g}")
+        log_values(axis, pd.concat(drawn[start:]))
     axes[0, 0].set_ylabel(r"$\Delta_{\mathrm{pre}}(n)$")
     shades.explain(figure, axes)
     return figure, pd.concat(drawn, ignore_index=True)
@@ -123,8 +129,9 @@ def theory_tradeoff(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         text = rf"$\alpha$={ratio:g}"
         axis.annotate(text, end, (5, -3), textcoords="offset points", fontsize="small")
         drawn.append(table.assign(panel="a", spectrum=name, penalty=0.0))
-    axis.set(ylabel=PRE_LOSS, yscale="log", title=r"(a) no penalty, by $\alpha$")
-    axis.margins(x=0.2)
+    axis.set(ylabel=PRE_LOSS, title=r"(a) no penalty, by $\alpha$")
+    axis.set(xticks=table.features, xlim=(0.6, 1.3 * end[0]))
+    log_values(axis, pd.concat(drawn))
 
     inflections = both(graded[graded.metric == "inflection"], ["lambda"])
     for panel, axis, evaluation in (
@@ -140,11 +147,14 @@ def theory_tradeoff(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
                 place = inflections[inflections["lambda"] == penalty].closed_form.iloc[0]
                 ring(axis, table, place, penalties.colour(1 + penalty))
         axis.set_ylabel(PRE_LOSS if panel == "b" else FT_LOSS)
-        axis.set_yscale("log" if panel == "b" else "linear")
+        if panel == "b":
+            log_values(axis, drawn[-1])
         axis.set_title(f"({panel}) graded spectrum, by $\\lambda$")
 
     axis, colour = axes[0, 2], sns.color_palette("colorblind")[0]
-    axis.step(inflections["lambda"], inflections.closed_form, color=colour, where="post", lw=1)
+    steps = graded[(graded.metric == "inflection") & (graded.selection == "closed_form")]
+    steps = steps.sort_values("lambda")
+    axis.step(steps["lambda"], steps.value, color=colour, where="post", lw=1)
     points(axis, inflections, "lambda", colour)
     axis.set(xlabel=r"penalty $\lambda$", ylabel=r"inflection $r(\lambda)$")
     axis.set_title(r"(c) inflection point $r(\lambda)$")
@@ -160,7 +170,7 @@ def theory_tradeoff(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
             text = rf"$\lambda$={penalty:g}"
             axis.annotate(text, (x, y), (4, 2), textcoords="offset points", fontsize="small")
     axis.set(xlabel=FT_LOSS, ylabel=PRE_LOSS, title="(e) trade-off, all features learned")
-    axis.margins(0.15)
+    axis.margins(x=0.25, y=0.15)
     drawn += [pre.assign(panel="e", loss="pretraining"), ft.assign(panel="e", loss="fine_tuning")]
 
     axis = axes[1, 2]
@@ -203,17 +213,20 @@ def sharpness_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.
         log_values(left, pd.concat([half, change.assign(mean=change["mean"] / change.gamma**2)]))
         left.set_ylabel(r"rise of the loss / $\gamma^2$ (nats)")
         for budget, line in change.groupby("tokens"):
+            quadratic = half[half.tokens == budget]["mean"].iloc[0] * line.gamma**2
             colour = tokens.colour(budget)
-            right.plot(line.gamma, line["mean"], color=colour, lw=1.3, marker="o", ms=3)
-            trace = half[half.tokens == budget]["mean"].iloc[0]
-            right.plot(line.gamma, trace * line.gamma**2, color=colour, ls="--", lw=1)
-        right.set(xscale="log", yscale="log", xlabel=r"noise $\gamma$")
-        right.set_ylabel("rise of the loss (nats)")
-        plain_log_ticks(right.xaxis, change.gamma)
+            right.plot(line.gamma, line["mean"] / quadratic, color=colour, marker="o", ms=3)
+        right.axhline(1, color="black", ls="--", lw=1.2, zorder=0)
+        right.set(xscale="log", xlabel=r"noise $\gamma$", ylim=(0, None))
+        right.set_ylabel("rise / quadratic approximation")
+        right.xaxis.set_major_locator(FixedLocator(sorted(set(change.gamma))))
+        right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        right.xaxis.set_minor_locator(NullLocator())
+        right.tick_params(axis="x", labelrotation=45)
+        right.legend(handles=tokens.handles(), title=tokens.title, fontsize="small", frameon=False)
         left.set_title(settings["titles"][model])
         right.set_title(settings["titles"][model])
     gammas.explain(figure, axes, r"$\frac{1}{2}$Tr$(H\Sigma)$")
-    tokens.explain(figure, axes)
     return figure, pd.concat(drawn, ignore_index=True)
 
 

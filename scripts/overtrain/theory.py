@@ -144,6 +144,10 @@ def fine_tuning(network: Network, config: dict) -> Rows:
                 went = own | {"features": i + 1}
                 yield went, "progress", (ends[i] - pre[i]) / (ft[i] - pre[i])
             yield closed, "progress", 1 / (1 + penalty)
+        for penalty in np.linspace(0, lambdas.max(), POINTS):
+            own = {"task": task, "lambda": penalty, "selection": "closed_form"}
+            place = linear.inflection(linear.fine_tuned_losses(pre, ft, penalty)[0])
+            yield own, "inflection", place
 
 
 EXPERIMENTS: dict[str, Callable[[Network, dict], Rows]] = {
