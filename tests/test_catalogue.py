@@ -21,6 +21,8 @@ SLICES = {
     "sweep_slice": ("rte", "default"),
     "c4_slice": ("OLMo-30M",),
     "perturbation_slice": ("OLMo-30M",),
+    "sharpness_slice": ("OLMo-30M",),
+    "theory_slice": ("fine_tuning",),
     "aggregate_slice": (PAPER, "fig05"),
     "figure_slice": (PAPER, "fig05"),
     "table_slice": (PAPER, "table3"),
@@ -46,6 +48,23 @@ def test_a_slice_is_text_that_no_order_of_keys_changes(config, name, arguments):
     assert getattr(Catalogue(backwards(config)), name)(*arguments) == slice_
 
 
+def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple]) -> set[str]:
+    """Names of the `slices`, {name: (method, *arguments)}, that setting a key changes."""
+    before = Catalogue(config)
+    *parents, last = path.split(".")
+    level = config
+    for key in parents:
+        level = level[key]
+    assert level[last] != value
+    level[last] = value
+    after = Catalogue(config)
+    return {
+        name
+        for name, (method, *own) in slices.items()
+        if getattr(before, method)(*own) != getattr(after, method)(*own)
+    }
+
+
 @pytest.mark.parametrize(
     ("path", "value", "changes"),
     [
@@ -65,6 +84,9 @@ def test_a_slice_is_text_that_no_order_of_keys_changes(config, name, arguments):
         ("evaluations.c4.tokens", 5, {"c4_slice", "perturbation_slice"}),
         ("evaluations.batch_tokens", 5, set()),
         ("perturbation.seeds", [7], {"perturbation_slice"}),
+        ("sharpness.tokens", 5, {"sharpness_slice"}),
+        ("sharpness.gammas", [0.1], {"sharpness_slice"}),
+        ("sharpness.seeds", [7], {"sharpness_slice"}),
         ("figures.overtrained.fig05.title", "other", {"figure_slice"}),
         ("figures.overtrained.fig04.title", "other", set()),
         ("task_sets.six", ["rte"], {"aggregate_slice", "figure_slice"}),
@@ -72,16 +94,50 @@ def test_a_slice_is_text_that_no_order_of_keys_changes(config, name, arguments):
     ],
 )
 def test_a_slice_holds_what_its_result_depends_on_and_nothing_else(config, path, value, changes):
-    before = Catalogue(config)
-    *parents, last = path.split(".")
-    level = config
-    for key in parents:
-        level = level[key]
-    assert level[last] != value
-    level[last] = value
-    after = Catalogue(config)
-    found = {n for n, a in SLICES.items() if getattr(before, n)(*a) != getattr(after, n)(*a)}
-    assert found == changes
+    slices = {name: (name, *arguments) for name, arguments in SLICES.items()}
+    assert changed_by(config, path, value, slices) == changes
+
+
+THEORY = {
+    **{name: ("theory_slice", name) for name in ("pretraining", "noise", "fine_tuning")},
+    "sharpness": ("sharpness_slice", "OLMo-30M"),
+    "aggregate": ("aggregate_slice", PAPER, "theory_tradeoff"),
+    "figure": ("figure_slice", PAPER, "theory_tradeoff"),
+    "sharpness figure": ("figure_slice", PAPER, "theory_sharpness"),
+}
+EXPERIMENTS = {"pretraining", "noise", "fine_tuning"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changes"),
+    [
+        ("theory.features.count", 9, EXPERIMENTS),
+        ("theory.tau", 100, EXPERIMENTS),
+        ("theory.seeds", [0], EXPERIMENTS),
+        ("theory.pretraining.taus", [20], {"pretraining"}),
+        ("theory.noise.gammas", [0.1], {"noise"}),
+        ("theory.noise.draws", 9, {"noise"}),
+        ("theory.fine_tuning.lambdas", [0], {"fine_tuning"}),
+        ("theory.fine_tuning.batch_size", 9, {"fine_tuning"}),
+        ("theory.fine_tuning.step", 0.1, {"fine_tuning"}),
+        ("theory.fine_tuning.tolerance", 0.1, {"fine_tuning"}),
+        ("theory.fine_tuning.spectra.graded", [1, 2], {"fine_tuning", "figure"}),  # its legend
+        ("figures.overtrained.theory_tradeoff.title", "other", {"figure"}),
+        ("figures.overtrained.theory_tradeoff.lambdas", [0], {"figure"}),
+        ("figures.overtrained.theory_noise.title", "other", set()),
+        ("figures.overtrained.theory_sharpness.title", "other", {"sharpness figure"}),
+        ("figures.overtrained.theory_tradeoff.plot", "theory_noise", {"figure", "aggregate"}),
+        ("sharpness.tokens", 9, {"sharpness"}),
+        ("models.OLMo-30M.corpus", "pydoc", {"sharpness", "sharpness figure"}),
+        ("models.OLMo-30M.title", "30M", {"sharpness figure"}),
+        ("perturbation.gammas", [0.1], set()),
+        ("evaluations.c4.tokens", 9, set()),
+        ("scale", "demo scale", {"sharpness figure"}),  # simulations are the same at every scale
+        ("resources.theory.threads", 2, set()),
+    ],
+)
+def test_a_slice_of_the_theory_holds_its_own_experiment_only(config, path, value, changes):
+    assert changed_by(config, path, value, THEORY) == changes
 
 
 @pytest.mark.parametrize(
@@ -136,6 +192,42 @@ def test_a_figure_asks_for_its_own_measurements_only(config, figure, tasks, eval
 def test_the_noise_figure_asks_for_no_fine_tune(config):
     files = Catalogue(config).measurements(PAPER, "fig03")
     assert files == [f"results/measurements/OLMo-30M/{b}/gaussian.parquet" for b in BUDGETS]
+
+
+@pytest.mark.parametrize(
+    ("figure", "experiment"),
+    [
+        ("theory_features", "pretraining"),
+        ("theory_noise", "noise"),
+        ("theory_sensitivity", "fine_tuning"),
+        ("theory_tradeoff", "fine_tuning"),
+    ],
+)
+def test_a_theory_figure_asks_for_its_experiment_and_says_no_scale(config, figure, experiment):
+    config["scale"] = "demo scale"
+    catalogue = Catalogue(config)
+    files = [f"results/measurements/theory/{experiment}.parquet"]
+    assert catalogue.measurements(PAPER, figure) == files
+    settings = json.loads(catalogue.figure_slice(PAPER, figure))
+    assert settings["scale"] is None
+    assert config["figures"][PAPER][figure].items() <= settings.items()
+
+
+def test_a_theory_figure_knows_the_ratios_of_its_spectra(config):
+    for figure in ("theory_sensitivity", "theory_tradeoff"):
+        settings = json.loads(Catalogue(config).figure_slice(PAPER, figure))
+        assert set(settings["spectra"]) <= set(settings["ratios"])
+        assert settings["ratios"]["alpha3"] == [3.0, 3.0]
+
+
+def test_the_sharpness_figure_asks_for_every_checkpoint_and_says_the_scale(config):
+    config["scale"] = "demo scale"
+    catalogue = Catalogue(config)
+    files = catalogue.measurements(PAPER, "theory_sharpness")
+    assert files == [f"results/measurements/OLMo-30M/{b}/sharpness.parquet" for b in BUDGETS]
+    settings = json.loads(catalogue.figure_slice(PAPER, "theory_sharpness"))
+    assert settings["scale"] == "demo scale" and settings["models"] == ["OLMo-30M"]
+    assert settings["titles"] == {"OLMo-30M": "OLMo-30M"}
 
 
 def test_runtime_grows_with_tokens_and_attempts_up_to_the_limit(config):

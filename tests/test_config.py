@@ -58,6 +58,7 @@ def test_overlays_are_valid(names):
 
 
 FIG05 = "figures/overtrained/fig05"
+TRADEOFF = "figures/overtrained/theory_tradeoff"
 FAULTS = {
     # fault: (key, value, what the line must say)
     "wrong key": ("pretraining/batch_sise", 3, ["pretraining: ", "'batch_sise'", "'batch_size'"]),
@@ -173,6 +174,105 @@ FAULTS = {
         [],
         ["figures.overtrained.fig05: ", "'row'", "'rows'"],
     ),
+    "features that do not decrease": (
+        "theory/features/smallest",
+        2.0,
+        ["theory.features.smallest is 2.0", "less than largest (2.0)"],
+    ),
+    "fine-tuning features that do not decrease": (
+        "theory/fine_tuning/spectra/graded",
+        [0.5, 5.0],
+        [
+            "theory.fine_tuning.spectra.graded is [0.5, 5.0]",
+            "decrease",
+            "last / first less than 10",
+        ],
+    ),
+    "a spectrum of one ratio": (
+        "theory/fine_tuning/spectra/graded",
+        [1.0],
+        ["theory.fine_tuning.spectra.graded is [1.0]", "at least 2", "first and last"],
+    ),
+    "a spectrum of a negative ratio": (
+        "theory/fine_tuning/spectra/alpha2",
+        [2.0, -2.0],
+        ["theory.fine_tuning.spectra.alpha2.1 is -2.0", "greater than 0"],
+    ),
+    "a batch without full rank": (
+        "theory/fine_tuning/batch_size",
+        7,
+        ["theory.fine_tuning.batch_size is 7", "at least features.count (8)"],
+    ),
+    "one feature": ("theory/features/count", 1, ["theory.features.count is 1", "at least 2"]),
+    "an initial scale that underflows": (
+        "theory/pretraining/taus/1",
+        351,
+        ["theory.pretraining.taus.1 is 351", "at most 350"],
+    ),
+    "one draw of noise": ("theory/noise/draws", 1, ["theory.noise.draws is 1", "at least 2"]),
+    "negative penalty": (
+        "theory/fine_tuning/lambdas/0",
+        -1,
+        ["theory.fine_tuning.lambdas.0 is -1", "at least 0"],
+    ),
+    "learning rate at its limit": (
+        "theory/fine_tuning/step",
+        1,
+        ["theory.fine_tuning.step is 1", "less than 1", "A.8"],
+    ),
+    "no theory": ("theory", DELETE, ["'theory' is missing"]),
+    "wrong key of theory": ("theory/tua", 100, ["theory: ", "'tua'", "'tau'"]),
+    "no text to measure the curvature on": (
+        "sharpness/tokens",
+        0,
+        ["sharpness.tokens is 0", "at least 1", "held-out text"],
+    ),
+    "no noise": ("sharpness/gammas/0", 0, ["sharpness.gammas.0 is 0", "greater than 0"]),
+    "wrong key of sharpness": ("sharpness/gamma", [0.1], ["sharpness: ", "'gamma'", "'gammas'"]),
+    "another experiment than its figure's": (
+        f"{TRADEOFF}/experiment",
+        "noise",
+        ["figures.overtrained.theory_tradeoff.experiment is ", '"noise"', "be fine_tuning"],
+    ),
+    "unknown spectrum in a figure": (
+        f"{TRADEOFF}/spectra",
+        ["alpha2", "alpha5"],
+        [
+            "figures.overtrained.theory_tradeoff.spectra has 'alpha5'",
+            "not in theory.fine_tuning.spectra",
+            "alpha1.5",
+        ],
+    ),
+    "unknown graded spectrum in a figure": (
+        f"{TRADEOFF}/graded",
+        "grade",
+        [
+            "figures.overtrained.theory_tradeoff.graded",
+            "'grade'",
+            "not in theory.fine_tuning.spectra",
+            "'graded'",
+        ],
+    ),
+    "a penalty that is not simulated": (
+        "figures/overtrained/theory_sensitivity/lambdas",
+        [0, 7],
+        [
+            "figures.overtrained.theory_sensitivity.lambdas has 7",
+            "not in theory.fine_tuning.lambdas",
+            "allowed: 0, 0.5, 1",
+        ],
+    ),
+    "models of a theory figure": (
+        "figures/overtrained/theory_noise/models",
+        "main",
+        ["figures.overtrained.theory_noise: ", "'models'", "experiment"],
+    ),
+    "a sharpness figure without models": (
+        "figures/overtrained/theory_sharpness/models",
+        DELETE,
+        ["figures.overtrained.theory_sharpness: ", "'models' is missing"],
+    ),
+    "no resources of a rule": ("resources/theory", DELETE, ["resources: ", "'theory' is missing"]),
     "unknown content": (
         "tables/overtrained/table3/content",
         "pretrain",
@@ -235,3 +335,11 @@ def test_schema_and_library_know_the_same_plots_and_tables():
     schema = json.loads(SCHEMA.read_text())["properties"]
     assert alternatives(schema["figures"], "plot") == set(PLOTS) == set(READS)
     assert alternatives(schema["tables"], "content") == set(CONTENTS)
+
+
+def test_theory_figures_draw_the_experiments_that_the_library_has():
+    from overtrain.theory import EXPERIMENTS
+
+    schema = json.loads(SCHEMA.read_text())["properties"]
+    assert alternatives(schema["figures"], "experiment") == set(EXPERIMENTS)
+    assert set(EXPERIMENTS) <= set(schema["theory"]["properties"])

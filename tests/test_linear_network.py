@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from overtrain.linear_network import (
@@ -45,7 +45,9 @@ penalties = st.sampled_from([0.0, 0.1, 0.5, 1.0, 3.0, 10.0])
 
 
 def examples(count: int) -> Callable:
-    return settings(max_examples=count, deadline=None, derandomize=True)
+    """Settings; a failing example is not made smaller: with a flow in it that takes minutes."""
+    phases = [Phase.generate]
+    return settings(max_examples=count, deadline=None, derandomize=True, phases=phases)
 
 
 @st.composite
@@ -145,6 +147,18 @@ def test_checkpoints_converge_to_the_ideal_ones_at_the_rate_c(target):
     assert close(w1.mT @ w1, w2 @ w2.mT, 1e-12)
 
 
+@given(dimensions, st.sampled_from([(1, 1), (1, 0), (0, 1)]), seeds)
+@examples(15)
+def test_distance_is_up_to_a_rotation_of_the_hidden_layer(d, present, seed):
+    rng = np.random.default_rng(seed)
+    w1, w2 = np.array(present)[:, None, None] * rng.standard_normal((2, d, d))
+    q, _ = draw_bases(d, rng)
+    assert distance(w1 @ q, q.T @ w2, w1, w2) == pytest.approx(0, abs=1e-12)
+    away = max(np.linalg.norm(w1 @ q - w1), np.linalg.norm(q.T @ w2 - w2))
+    assert distance(w1 @ q, q.T @ w2, w1, w2, rotate=False) == pytest.approx(away)
+    assert away > 1e-3
+
+
 def test_theorem_a1_does_not_hold_without_the_rotation():
     """Where U = V the flow ends at U Sigma^(1/2) U^T: as far from U Sigma^(1/2) at every tau."""
     features = np.array([2.0, 1.2, 0.6])
@@ -158,12 +172,15 @@ def test_theorem_a1_does_not_hold_without_the_rotation():
         assert expected > 1
 
 
-@given(targets(), st.floats(3, 12), st.data())
+@given(targets(), st.floats(5, 10), st.data())
 @examples(15)
 def test_the_last_feature_is_not_learned_where_det_is_negative(target, tau, data):
-    """With det(U V^T) = -1, det(theta) stays positive and the loss above sigma_d^2."""
+    """With det(U V^T) = -1, det(theta) stays positive and the loss above sigma_d^2.
+
+    At moderate tau and t: rest is a saddle, where the solver's rounding grows as well.
+    """
     u, features, v = target
-    times = np.linspace(0, 2 * checkpoint_times(features, tau)[-1], 30)
+    times = np.linspace(0, 1.3 * checkpoint_times(features, tau)[-1], 30)
     flipped = u.copy()
     flipped[:, data.draw(st.integers(0, len(features) - 1))] *= -1
     w1, w2 = gradient_flow(flipped, v, features, tau, times)
@@ -305,7 +322,7 @@ def test_lemma_a6_holds_for_large_features(d, data, gamma, seed):
     assert np.all(error <= features[-1] ** 2 / 2)
 
 
-@given(dimensions, st.data(), st.floats(0.01, 10), st.floats(1e-6, 1), seeds)
+@given(dimensions, st.data(), st.floats(0.01, 10), st.floats(1e-3, 1), seeds)
 @examples(40)
 def test_lemma_a6_with_the_norm_of_w_holds_for_all_features(d, data, gamma, away, seed):
     """|Tr(W'^T dW)| <= |W'| |dW| with |W'|^2 = sigma_1 + ... + sigma_n; the proof has sigma_1^2."""
@@ -313,10 +330,11 @@ def test_lemma_a6_with_the_norm_of_w_holds_for_all_features(d, data, gamma, away
     norm = np.sqrt(np.cumsum(features))
     unlearned = np.linalg.norm(features - first(features), axis=1)
     product = 2 * away * np.sqrt(features[0]) + away**2  # at least |theta - theta'|
-    bound = product * (product + 2 * unlearned) + 2 * d * gamma**2 * (2 * away * norm + away**2)
+    change = product * (product + 2 * unlearned)
+    growth = 2 * d * gamma**2 * (2 * away * norm + away**2)
     error = noise_error(features, gamma, away, seed)
-    assert np.all(error <= bound)
-    assert np.all(error[1] > d * gamma**2 * 2 * away * norm - product * (product + 2 * unlearned))
+    assert np.all(error <= change + growth + 1e-9)
+    assert np.all(error[1] >= growth - change - 1e-9)  # the longer W1 and W2: it is sharp
 
 
 def test_lemma_a6_fails_for_small_features():

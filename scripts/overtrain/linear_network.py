@@ -28,7 +28,8 @@ def draw_bases(d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     """U and V (d, d), uniform among rotations.
 
     Both have determinant 1. The flow keeps the sign of det(theta), positive at a multiple of the
-    identity: with det(U V^T) = -1 the last feature is never learned and t_d does not exist.
+    identity: with det(U V^T) = -1 the last feature is never learned and t_d does not exist. (In
+    full: U^T V must not have the eigenvalue -1, which no random rotation has.)
     """
     return (
         special_ortho_group.rvs(d, random_state=rng),
@@ -175,7 +176,10 @@ def inflection(losses: np.ndarray) -> int:
 
 
 def batch_covariances(d: int, batch_size: int, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Sigma_k = sum of x x^T / m over a batch of m standard normal x: (steps, d, d), Wishart."""
+    """Sigma_k = sum of x x^T / m over a batch of m standard normal x: (steps, d, d), Wishart.
+
+    The batch must have at least d inputs.
+    """
     draws = wishart(df=batch_size, scale=np.eye(d)).rvs(steps, random_state=rng)
     return draws.reshape(steps, d, d) / batch_size
 

@@ -25,6 +25,7 @@ from overtrain.axes import (
 
 LEARNED = "features learned, $n$"
 PRE_LOSS, FT_LOSS = "pre-training loss", "fine-tuning loss"
+BLUE = sns.color_palette("colorblind")[0]
 DISTANCES = {
     "distance_as_printed": "$W_1$, $W_2$ as printed",
     "distance_up_to_rotation": "up to a rotation $Q$",
@@ -45,7 +46,7 @@ def theory_features(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
     off = summary(simulated[simulated.metric == "off_diagonal"], ["time"])
     losses = simulated[simulated.metric == "loss"]
     for _, curve in losses.groupby("seed"):
-        axes[0, 1].plot(curve.time, curve.value, color=sns.color_palette("colorblind")[0], lw=0.8)
+        axes[0, 1].plot(curve.time, curve.value, color=BLUE, lw=0.8)
     times = closed[closed.metric == "time"].value
     for axis in axes[0, :2]:
         axis.set(xscale="log", xlabel="time of the gradient flow")
@@ -115,78 +116,102 @@ def theory_tradeoff(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
     """Losses after fine-tuning, the inflection point and the limit, by penalty (Theorem 4.7)."""
     figure, axes = grid(2, 3)
     graded = data[data.task == settings["graded"]]
-    alphas = ratio_shades(settings)
-    penalties = Shades([1 + p for p in settings["lambdas"]], r"penalty $\lambda$", minus_one)
+    shades = Shades([1 + p for p in settings["lambdas"]], r"penalty $\lambda$", minus_one)
+    panels = {
+        "a": by_ratio(axes[0, 0], data, settings),
+        "b": by_penalty(axes[0, 1], graded, settings, shades, "pretraining"),
+        "c": inflections(axes[0, 2], graded),
+        "d": by_penalty(axes[1, 0], graded, settings, shades, "fine_tuning"),
+        "e": both_losses(axes[1, 1], graded, settings),
+        "f": progress(axes[1, 2], data),
+    }
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        axis.set_title(f"({panel}) {axis.get_title()}")
+    shades.explain(figure, axes)
+    drawn = [table.assign(panel=panel) for panel, table in panels.items()]
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def by_ratio(axis: Axes, data: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    """Pre-training loss after fine-tuning without penalty: a line for each alpha."""
+    shades = ratio_shades(settings)
+    losses = data[(data["lambda"] == 0) & (data.metric == "loss")]
+    losses = losses[losses.evaluation == "pretraining"]
     drawn = []
-
-    axis = axes[0, 0]
     for name in settings["spectra"]:
-        own = data[(data.task == name) & (data["lambda"] == 0) & (data.metric == "loss")]
-        table = both(own[own.evaluation == "pretraining"], ["features"])
+        table = both(losses[losses.task == name], ["features"])
         ratio = settings["ratios"][name][0]
-        curve(axis, table, alphas.colour(ratio))
+        curve(axis, table, shades.colour(ratio))
         end = (table.features.max(), table.closed_form.iloc[-1])
-        text = rf"$\alpha$={ratio:g}"
-        axis.annotate(text, end, (5, -3), textcoords="offset points", fontsize="small")
-        drawn.append(table.assign(panel="a", spectrum=name, penalty=0.0))
-    axis.set(ylabel=PRE_LOSS, title=r"(a) no penalty, by $\alpha$")
+        style = {"textcoords": "offset points", "fontsize": "small"}
+        axis.annotate(rf"$\alpha$={ratio:g}", end, (5, -3), **style)
+        drawn.append(table.assign(spectrum=name, penalty=0.0))
+    axis.set(ylabel=PRE_LOSS, title=r"no penalty, by $\alpha$")
     axis.set(xticks=table.features, xlim=(0.6, 1.3 * end[0]))
-    log_values(axis, pd.concat(drawn))
+    drawn = pd.concat(drawn, ignore_index=True)
+    log_values(axis, drawn)
+    return drawn
 
-    inflections = both(graded[graded.metric == "inflection"], ["lambda"])
-    for panel, axis, evaluation in (
-        ("b", axes[0, 1], "pretraining"),
-        ("d", axes[1, 0], "fine_tuning"),
-    ):
-        for penalty in settings["lambdas"]:
-            own = graded[(graded["lambda"] == penalty) & (graded.metric == "loss")]
-            table = both(own[own.evaluation == evaluation], ["features"])
-            curve(axis, table, penalties.colour(1 + penalty))
-            drawn.append(table.assign(panel=panel, spectrum=settings["graded"], penalty=penalty))
-            if panel == "b":
-                place = inflections[inflections["lambda"] == penalty].closed_form.iloc[0]
-                ring(axis, table, place, penalties.colour(1 + penalty))
-        axis.set_ylabel(PRE_LOSS if panel == "b" else FT_LOSS)
-        if panel == "b":
-            log_values(axis, drawn[-1])
-        axis.set_title(f"({panel}) graded spectrum, by $\\lambda$")
 
-    axis, colour = axes[0, 2], sns.color_palette("colorblind")[0]
-    steps = graded[(graded.metric == "inflection") & (graded.selection == "closed_form")]
-    steps = steps.sort_values("lambda")
-    axis.step(steps["lambda"], steps.value, color=colour, where="post", lw=1)
-    points(axis, inflections, "lambda", colour)
+def by_penalty(
+    axis: Axes, graded: pd.DataFrame, settings: dict, shades: Shades, evaluation: str
+) -> pd.DataFrame:
+    """A loss after fine-tuning on the graded spectrum: a line for each penalty."""
+    places = both(graded[graded.metric == "inflection"], ["lambda"]).set_index("lambda")
+    losses = graded[(graded.metric == "loss") & (graded.evaluation == evaluation)]
+    drawn = []
+    for penalty in settings["lambdas"]:
+        table = both(losses[losses["lambda"] == penalty], ["features"])
+        curve(axis, table, shades.colour(1 + penalty))
+        if evaluation == "pretraining":
+            ring(axis, table, places.closed_form[penalty], shades.colour(1 + penalty))
+        drawn.append(table.assign(spectrum=settings["graded"], penalty=penalty))
+    drawn = pd.concat(drawn, ignore_index=True)
+    axis.set_title(r"graded spectrum, by $\lambda$")
+    axis.set_ylabel(PRE_LOSS if evaluation == "pretraining" else FT_LOSS)
+    if evaluation == "pretraining":
+        log_values(axis, drawn)
+    return drawn
+
+
+def inflections(axis: Axes, graded: pd.DataFrame) -> pd.DataFrame:
+    """The inflection point by penalty: the closed form on a fine grid, and the simulation's."""
+    own = graded[graded.metric == "inflection"]
+    steps = own[own.selection == "closed_form"].sort_values("lambda")
+    axis.step(steps["lambda"], steps.value, color=BLUE, where="post", lw=1)
+    table = both(own, ["lambda"])
+    points(axis, table, "lambda", BLUE)
     axis.set(xlabel=r"penalty $\lambda$", ylabel=r"inflection $r(\lambda)$")
-    axis.set_title(r"(c) inflection point $r(\lambda)$")
-    drawn.append(inflections.assign(panel="c"))
+    axis.set_title(r"inflection point $r(\lambda)$")
+    return table
 
-    axis = axes[1, 1]
+
+def both_losses(axis: Axes, graded: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    """Pre-training against fine-tuning loss at the last checkpoint, along the penalty."""
     last = graded[(graded.metric == "loss") & (graded.features == graded.features.max())]
     pre, ft = (both(last[last.evaluation == e], ["lambda"]) for e in ("pretraining", "fine_tuning"))
-    axis.plot(ft.closed_form, pre.closed_form, color=colour, lw=1)
-    axis.errorbar(ft["mean"], pre["mean"], pre["std"], ft["std"], color=colour, fmt="o", ms=3)
+    axis.plot(ft.closed_form, pre.closed_form, color=BLUE, lw=1)
+    axis.errorbar(ft["mean"], pre["mean"], pre["std"], ft["std"], color=BLUE, fmt="o", ms=3)
     for x, y, penalty in zip(ft.closed_form, pre.closed_form, pre["lambda"], strict=True):
         if penalty in settings["lambdas"]:
-            text = rf"$\lambda$={penalty:g}"
-            axis.annotate(text, (x, y), (4, 2), textcoords="offset points", fontsize="small")
-    axis.set(xlabel=FT_LOSS, ylabel=PRE_LOSS, title="(e) trade-off, all features learned")
+            style = {"textcoords": "offset points", "fontsize": "small"}
+            axis.annotate(rf"$\lambda$={penalty:g}", (x, y), (4, 4), **style)
+    axis.set(xlabel=FT_LOSS, ylabel=PRE_LOSS, title="trade-off, all features learned")
     axis.margins(x=0.25, y=0.15)
-    drawn += [pre.assign(panel="e", loss="pretraining"), ft.assign(panel="e", loss="fine_tuning")]
+    return pd.concat([pre.assign(loss="pretraining"), ft.assign(loss="fine_tuning")])
 
-    axis = axes[1, 2]
-    went = both(data[data.metric == "progress"], ["lambda"])
-    x = np.linspace(0, max(went["lambda"]), 100)
-    axis.plot(x, 1 / (1 + x), color=colour, lw=1, label=r"$1/(1+\lambda)$")
-    axis.plot(
-        x, x / (1 + x), color="black", ls=":", lw=1, label=r"$\lambda/(1+\lambda)$, as printed"
-    )
-    points(axis, went, "lambda", colour)
-    axis.set(xlabel=r"penalty $\lambda$", title="(f) limit of the features")
+
+def progress(axis: Axes, data: pd.DataFrame) -> pd.DataFrame:
+    """How far features went towards fine-tuning's by penalty, beside Lemma A.11's print."""
+    table = both(data[data.metric == "progress"], ["lambda"])
+    x = np.linspace(0, max(table["lambda"]), 100)
+    axis.plot(x, 1 / (1 + x), color=BLUE, lw=1, label=r"$1/(1+\lambda)$")
+    axis.plot(x, x / (1 + x), "k:", lw=1, label=r"$\lambda/(1+\lambda)$, as printed")
+    points(axis, table, "lambda", BLUE)
+    axis.set(xlabel=r"penalty $\lambda$", title="limit of the features")
     axis.set_ylabel(r"share of the way to $\sigma^{\mathrm{ft}}$")
     axis.legend(frameon=False, fontsize="small")
-    drawn.append(went.assign(panel="f"))
-    penalties.explain(figure, axes)
-    return figure, pd.concat(drawn, ignore_index=True)
+    return table
 
 
 def sharpness_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
