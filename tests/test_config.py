@@ -253,6 +253,11 @@ FAULTS = {
             "'graded'",
         ],
     ),
+    "no zero among the penalties": (
+        "theory/fine_tuning/lambdas",
+        [1, 2],
+        ["theory.fine_tuning.lambdas is [1, 2]", "must hold 0"],
+    ),
     "a penalty that is not simulated": (
         "figures/overtrained/theory_sensitivity/lambdas",
         [0, 7],

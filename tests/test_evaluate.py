@@ -165,9 +165,11 @@ def test_held_out_text_is_the_first_windows_of_the_held_out_split(corpus, checkp
 
 def test_too_little_or_damaged_held_out_text_is_one_clear_line(corpus, tmp_path):
     held = Corpus(corpus).manifest["splits"]["held_out"]["tokens"]
-    with pytest.raises(PipelineError, match=r"evaluations\.c4\.tokens asks for") as error:
+    with pytest.raises(PipelineError, match=r"the configuration asks for") as error:
         held_out_text(corpus, 32, held + 32)
     assert "\n" not in str(error.value) and str(corpus) in str(error.value)
+    with pytest.raises(PipelineError, match=r"asks for 31$"):
+        held_out_text(corpus, 32, 31)  # less than a window
     for path in corpus.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     manifest = json.loads((tmp_path / "manifest.json").read_text())

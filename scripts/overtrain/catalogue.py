@@ -161,8 +161,9 @@ class Catalogue:
         """A figure's settings with its names resolved, and the titles that it prints."""
         target = dict(self.config["figures"][paper][figure])
         if "experiment" in target:  # the same at every scale
-            spectra = self.config["theory"]["fine_tuning"]["spectra"]
-            return dumps(target | {"scale": None, "ratios": spectra})
+            if "spectra" in target:
+                target["ratios"] = self.config["theory"]["fine_tuning"]["spectra"]
+            return dumps(target | {"scale": None})
         titles = {}
         for key in ("models", "tasks"):
             if key in target:

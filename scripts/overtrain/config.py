@@ -82,6 +82,7 @@ def explain(error: ValidationError) -> str:
         "exclusiveMinimum": lambda: f"it must be greater than {bound}",
         "exclusiveMaximum": lambda: f"it must be less than {bound}",
         "minItems": lambda: f"it needs at least {bound} items",
+        "minProperties": lambda: f"it needs at least {bound} entries",
         "maxItems": lambda: f"it takes at most {bound} items",
         "minLength": lambda: "it must not be empty",
         "uniqueItems": lambda: "its items must differ from each other",
@@ -168,6 +169,11 @@ def check_theory(theory: dict) -> None:
                 f"theory.fine_tuning.spectra.{name} is [{first}, {last}]; its features must "
                 f"decrease: last / first less than {largest / smallest:g}, as pre-training's do"
             )
+    if 0 not in theory["fine_tuning"]["lambdas"]:
+        raise PipelineError(
+            f"theory.fine_tuning.lambdas is {theory['fine_tuning']['lambdas']}; "
+            "it must hold 0, fine-tuning without penalty (Theorem 4.7, part 1)"
+        )
     batch_size, count = theory["fine_tuning"]["batch_size"], theory["features"]["count"]
     if batch_size < count:
         raise PipelineError(
@@ -178,11 +184,13 @@ def check_theory(theory: dict) -> None:
 
 def check_theory_figure(where: str, figure: dict, theory: dict) -> None:
     """A figure's spectra and penalties must be among those that are simulated."""
-    spectra = [*figure.get("spectra", []), *([figure["graded"]] if "graded" in figure else [])]
-    for name in spectra:
+    named = [("spectra", name) for name in figure.get("spectra", [])]
+    if "graded" in figure:
+        named.append(("graded", figure["graded"]))
+    for key, name in named:
         if name not in theory["spectra"]:
             raise PipelineError(
-                f"{where}.spectra has {name!r}, not in theory.fine_tuning.spectra"
+                f"{where}.{key} has {name!r}, not in theory.fine_tuning.spectra"
                 f"{near(name, theory['spectra'])}"
             )
     for penalty in figure.get("lambdas", []):

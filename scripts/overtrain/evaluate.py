@@ -109,10 +109,10 @@ def held_out_text(corpus: Path, context: int, tokens: int) -> Examples:
     text.verify("held_out")
     windows = text.windows("held_out", context)
     count = tokens // context
-    if count > len(windows):
+    if not 0 < count <= len(windows):
         raise PipelineError(
             f"{corpus}: held-out text has {len(windows) * context:,} tokens in windows of "
-            f"{context}; evaluations.c4.tokens asks for {tokens:,}"
+            f"{context}; the configuration asks for {tokens:,}"
         )
     rows = windows[np.arange(count)]
     return Examples(rows[:, :-1], rows[:, 1:], np.full(count, context))

@@ -177,13 +177,15 @@ def by_penalty(
 def inflections(axis: Axes, graded: pd.DataFrame) -> pd.DataFrame:
     """The inflection point by penalty: the closed form on a fine grid, and the simulation's."""
     own = graded[graded.metric == "inflection"]
-    steps = own[own.selection == "closed_form"].sort_values("lambda")
+    steps = own[own.selection == "closed_form"].drop_duplicates("lambda").sort_values("lambda")
     axis.step(steps["lambda"], steps.value, color=BLUE, where="post", lw=1)
     table = both(own, ["lambda"])
     points(axis, table, "lambda", BLUE)
     axis.set(xlabel=r"penalty $\lambda$", ylabel=r"inflection $r(\lambda)$")
     axis.set_title(r"inflection point $r(\lambda)$")
-    return table
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    fine = steps[["lambda", "value"]].rename(columns={"value": "closed_form"})
+    return table.merge(fine, on=["lambda", "closed_form"], how="outer")
 
 
 def both_losses(axis: Axes, graded: pd.DataFrame, settings: dict) -> pd.DataFrame:
@@ -202,8 +204,13 @@ def both_losses(axis: Axes, graded: pd.DataFrame, settings: dict) -> pd.DataFram
 
 
 def progress(axis: Axes, data: pd.DataFrame) -> pd.DataFrame:
-    """How far features went towards fine-tuning's by penalty, beside Lemma A.11's print."""
-    table = both(data[data.metric == "progress"], ["lambda"])
+    """How far features went towards fine-tuning's by penalty, beside Lemma A.11's print.
+
+    Mean over features and spectra of each network.
+    """
+    own = data[data.metric == "progress"]
+    networks = own.groupby(["selection", "lambda", "seed"], dropna=False).value.mean()
+    table = both(networks.reset_index(), ["lambda"])
     x = np.linspace(0, max(table["lambda"]), 100)
     axis.plot(x, 1 / (1 + x), color=BLUE, lw=1, label=r"$1/(1+\lambda)$")
     axis.plot(x, x / (1 + x), "k:", lw=1, label=r"$\lambda/(1+\lambda)$, as printed")
