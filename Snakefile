@@ -34,6 +34,9 @@ except PipelineError as error:
     sys.exit(f"error: {error}")
 
 catalogue = Catalogue(config)
+if workflow.is_main_process:
+    for line in catalogue.absent.values():
+        print(f"left out of all_figures and all_tables: {line}", file=sys.stderr)
 
 
 wildcard_constraints:
@@ -49,6 +52,7 @@ wildcard_constraints:
             "figure",
             "table",
             "experiment",
+            "source",
         )
     },
 
@@ -58,6 +62,8 @@ localrules:
     build_corpus,
     prepare_task,
     simulate_theory,
+    download_published,
+    read_published,
     aggregate,
     figure,
     table,
@@ -72,6 +78,7 @@ include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/perturb.smk"
 include: "rules/theory.smk"
+include: "rules/published.smk"
 include: "rules/aggregate.smk"
 include: "rules/draw.smk"
 
@@ -79,12 +86,18 @@ include: "rules/draw.smk"
 rule all_figures:
     default_target: True
     input:
-        [f"results/figures/{p}/{f}.pdf" for p, f in catalogue.targets("figures")],
+        [
+            f"results/figures/{p}/{f}.pdf"
+            for p, f in catalogue.targets("figures", here=True)
+        ],
 
 
 rule all_tables:
     input:
-        [f"results/tables/{p}/{t}.md" for p, t in catalogue.targets("tables")],
+        [
+            f"results/tables/{p}/{t}.md"
+            for p, t in catalogue.targets("tables", here=True)
+        ],
 
 
 # `snakemake fig05`, `snakemake table3`: the first paper's targets by their own names, others' with the

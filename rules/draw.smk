@@ -29,6 +29,10 @@ rule figure:
 
 
 rule table:
+    input:
+        aggregate=lambda wildcards: catalogue.table_aggregate(
+            wildcards.paper, wildcards.table
+        ),
     output:
         csv="results/tables/{paper}/{table}.csv",
         md="results/tables/{paper}/{table}.md",

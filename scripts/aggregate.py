@@ -7,6 +7,7 @@ from overtrain import job
 from overtrain.aggregate import aggregate
 
 with job.logged(snakemake.log[0]):
-    plot = json.loads(snakemake.params.config)["plot"]
+    config = json.loads(snakemake.params.config)
     files = [Path(path) for path in snakemake.input.measurements]
-    aggregate(files, plot, Path(snakemake.output.aggregate), job.origin(snakemake, {}))
+    output = Path(snakemake.output.aggregate)
+    aggregate(files, config["plot"], config["only"], output, job.origin(snakemake, {}))

@@ -140,6 +140,191 @@ def test_a_slice_of_the_theory_holds_its_own_experiment_only(config, path, value
     assert changed_by(config, path, value, THEORY) == changes
 
 
+STUDY = "amuro_char"
+PUBLISHED = {
+    "files": ("published_slice", STUDY),
+    "reading": ("reading_slice", STUDY),
+    "aggregate": ("aggregate_slice", STUDY, "fig04"),
+    "figure": ("figure_slice", STUDY, "fig04"),
+    "table aggregate": ("aggregate_slice", STUDY, "table5"),
+    "table": ("table_slice", STUDY, "table5"),
+    "tasks": ("table_slice", STUDY, "table1"),
+    "other": ("figure_slice", PAPER, "fig05"),
+}
+CELLS = [{"task": "mnli", "evaluation": "qqp"}]
+DRAWN = {"figure", "table"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_slice_of_published_numbers_is_text_that_no_order_of_keys_changes(config, name):
+    method, *arguments = PUBLISHED[name]
+    slice_ = getattr(Catalogue(config), method)(*arguments)
+    assert isinstance(slice_, str) and json.loads(slice_)
+    turned = backwards(config)
+    turned[STUDY]["tasks"] = config[STUDY]["tasks"]  # whose order is the paper's
+    assert getattr(Catalogue(turned), method)(*arguments) == slice_
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changes"),
+    [
+        # Where files come from is no property of them; their hashes say what they are.
+        ("published.amuro_char.url", "https://example.org/{file}", set()),
+        ("published.amuro_char.commit", "0" * 40, set()),
+        ("published.amuro_char.local", "copies", set()),
+        ("published.amuro_char.download", False, set()),
+        ("published.amuro_char.files", {"all_perf_table.csv": "0" * 64}, {"files"}),
+        ("amuro_char.checkpoints", ["step1000", "main"], {"reading"} | DRAWN),
+        ("amuro_char.model", "OLMo-7B", {"reading"}),
+        ("amuro_char.shots", 2, {"aggregate", "table aggregate"}),
+        ("amuro_char.evaluations.xsum.metric", "bleu", {"reading", "tasks"} | DRAWN),
+        ("amuro_char.evaluations.xsum.title", "X", {"tasks"} | DRAWN),
+        ("amuro_char.trained_on.mnli", "M", {"tasks"} | DRAWN),
+        ("amuro_char.tasks.inference.learning_rate", 2.0e-5, {"tasks"}),
+        ("amuro_char.measurements", ["ours.parquet"], set()),  # while a target shows none
+        ("figures.amuro_char.fig04.title", "other", {"figure"}),
+        ("figures.amuro_char.fig05.title", "other", set()),
+        ("figures.amuro_char.fig04.plot", "base_by_checkpoint", {"figure", "aggregate"}),
+        (
+            "figures.amuro_char.fig04.groups",
+            [{"title": "one", "cells": CELLS}],
+            {"figure", "aggregate"},
+        ),
+        ("tables.amuro_char.table5.caption", "other", {"table"}),
+        ("tables.amuro_char.table1.caption", "other", {"tasks"}),
+        ("scale", "demo scale", {"other"}),  # published numbers are the same at every scale
+        ("resources.draw.mem_mb", 1, set()),
+    ],
+)
+def test_a_slice_of_published_numbers_holds_its_own(config, path, value, changes):
+    assert changed_by(config, path, value, PUBLISHED) == changes
+
+
+@pytest.mark.parametrize(
+    ("name", "evaluations", "prompts"),
+    [
+        ("fig03", {"hellaswag", "mnli_matched"}, ["default"]),
+        ("fig05", {"mnli_matched"}, ["default", "instruction", "input_output"]),
+        (
+            "fig04",
+            {"sciq", "hellaswag", "arc_challenge", "arc_easy", "openbookqa", "boolq", "paws"}
+            | {"mnli_matched", "mnli_mismatched", "xsum", "xlsum", "socialiqa"},
+            ["default"],
+        ),
+        ("transfer", {"xsum", "socialiqa", "mnli_matched", "paws"}, ["default"]),
+    ],
+)
+def test_an_aggregate_of_published_numbers_asks_for_what_its_target_names(
+    config, name, evaluations, prompts
+):
+    catalogue = Catalogue(config)
+    only = catalogue.only(catalogue.target(STUDY, name))
+    assert set(only) == {"evaluation", "prompt", "shots"}
+    assert set(only["evaluation"]) == evaluations
+    assert len(only["evaluation"]) == len(evaluations)
+    assert only["prompt"] == prompts and only["shots"] == [4, None]
+    assert json.loads(catalogue.aggregate_slice(STUDY, name))["only"] == only
+
+
+def test_aggregates_of_other_papers_keep_every_value(config):
+    catalogue = Catalogue(config)
+    assert catalogue.only(catalogue.target(PAPER, "fig05")) == {}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("figures", "fig03"), ("tables", "transfer")])
+def test_a_target_takes_published_numbers_ours_or_both(config, kind, name):
+    mine = ["results/measurements/a.parquet", "results/measurements/b.parquet"]
+    config[STUDY]["measurements"] = mine
+    theirs = ["results/measurements/published/amuro_char.parquet"]
+    found = {}
+    for source in ("published", "ours", "both"):
+        config[kind][STUDY][name]["source"] = source
+        found[source] = Catalogue(config).measurements(STUDY, name)
+    assert found == {"published": theirs, "ours": mine, "both": theirs + mine}
+
+
+def test_only_tables_of_measurements_have_an_aggregate(config):
+    catalogue = Catalogue(config)
+    found = {
+        (paper, table): catalogue.table_aggregate(paper, table)
+        for paper, table in catalogue.targets("tables")
+    }
+    measured = {name for (_, name), files in found.items() if files}
+    assert measured == {"table5", "transfer", "transfer_cells"}
+    assert found[STUDY, "table5"] == ["results/aggregates/amuro_char/table5.parquet"]
+    assert found[STUDY, "table1"] == found[PAPER, "table3"] == []
+
+
+@pytest.fixture
+def away(config, tmp_path, monkeypatch) -> dict:
+    """A configuration in an empty folder that may not use the network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OVERTRAIN_PUBLISHED", raising=False)
+    config["published"][STUDY] |= {"download": False, "local": None}
+    return config
+
+
+def copies(root: Path, config: dict) -> str:
+    """A folder with (empty) copies of the released files."""
+    for name in config["published"][STUDY]["files"]:
+        path = root / "copies" / STUDY / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return str(root / "copies")
+
+
+def left_out(config: dict, kind: str) -> set[tuple[str, str]]:
+    catalogue = Catalogue(config)
+    every, here = (list(catalogue.targets(kind, here=here)) for here in (False, True))
+    assert [target for target in every if target in here] == here
+    return set(every) - set(here)
+
+
+def test_what_needs_published_numbers_that_are_not_here_is_left_out_and_only_that(away):
+    assert left_out(away, "figures") == {(STUDY, name) for name in away["figures"][STUDY]}
+    tables = {"table5", "transfer", "transfer_cells"}  # the others are settings
+    assert left_out(away, "tables") == {(STUDY, name) for name in tables}
+    (line,) = Catalogue(away).absent.values()
+    assert "\n" not in line and line.startswith("the published numbers of amuro_char are not here")
+    assert "published.amuro_char.download is false" in line and "OVERTRAIN_PUBLISHED" in line
+
+
+def test_a_figure_of_our_numbers_alone_is_not_left_out(away):
+    away[STUDY]["measurements"] = ["ours.parquet"]
+    away["figures"][STUDY]["fig03"]["source"] = "ours"
+    away["figures"][STUDY]["fig06"]["source"] = "both"
+    found = left_out(away, "figures")
+    assert (STUDY, "fig03") not in found and (STUDY, "fig06") in found
+
+
+@pytest.mark.parametrize("way", ["download", "local", "environment", "results"])
+def test_published_numbers_that_can_be_had_are_asked_for(away, way, tmp_path, monkeypatch):
+    if way == "download":
+        away["published"][STUDY]["download"] = True
+    elif way == "local":
+        away["published"][STUDY]["local"] = copies(tmp_path, away)
+    elif way == "environment":
+        monkeypatch.setenv("OVERTRAIN_PUBLISHED", copies(tmp_path, away))
+    else:
+        Path("results/published/amuro_char").mkdir(parents=True)
+    assert Catalogue(away).absent == {}
+    assert left_out(away, "figures") == left_out(away, "tables") == set()
+
+
+def test_a_folder_that_lacks_a_file_is_none(away, tmp_path):
+    away["published"][STUDY]["local"] = copies(tmp_path, away)
+    next((tmp_path / "copies" / STUDY).iterdir()).unlink()
+    assert set(Catalogue(away).absent) == {STUDY}
+
+
+def test_targets_of_a_study_print_its_order_titles_and_metrics(config):
+    settings = json.loads(Catalogue(config).figure_slice(STUDY, "fig03"))
+    assert settings["checkpoints"] == config[STUDY]["checkpoints"]
+    assert settings["evaluations"] == config[STUDY]["evaluations"]
+    assert settings["trained_on"] == config[STUDY]["trained_on"]
+    assert config["figures"][STUDY]["fig03"].items() <= settings.items()
+
+
 @pytest.mark.parametrize(
     ("budget", "tokens"),
     [("4B", 4_000_000_000), ("0.84M", 840_000), ("13.5M", 13_500_000), ("2T", 2 * 10**12)],

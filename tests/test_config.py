@@ -59,6 +59,9 @@ def test_overlays_are_valid(names):
 
 FIG05 = "figures/overtrained/fig05"
 TRADEOFF = "figures/overtrained/theory_tradeoff"
+RELEASED = "published/amuro_char"
+STUDY = "figures/amuro_char"
+TRANSFER = "tables/amuro_char/transfer"
 FAULTS = {
     # fault: (key, value, what the line must say)
     "wrong key": ("pretraining/batch_sise", 3, ["pretraining: ", "'batch_sise'", "'batch_size'"]),
@@ -278,6 +281,160 @@ FAULTS = {
         ["figures.overtrained.theory_sharpness: ", "'models' is missing"],
     ),
     "no resources of a rule": ("resources/theory", DELETE, ["resources: ", "'theory' is missing"]),
+    "no released numbers": ("published", DELETE, ["'published' is missing"]),
+    "a commit by its short name": (
+        f"{RELEASED}/commit",
+        "8b79c39",
+        ["published.amuro_char.commit is ", '"8b79c39"', "Full SHA"],
+    ),
+    "an address without the file": (
+        f"{RELEASED}/url",
+        "https://example.org/{commit}",
+        ["published.amuro_char.url is ", "{file}"],
+    ),
+    "a hash of another kind": (
+        f"{RELEASED}/files",
+        {"one.csv": "d41d8cd98f00b204e9800998ecf8427e"},
+        ["published.amuro_char.files.one.csv is ", "d41d8cd98f00b204e9800998ecf8427e", "SHA-256"],
+    ),
+    "no files": (f"{RELEASED}/files", {}, ["published.amuro_char.files is {}", "at least 1"]),
+    "wrong key of released numbers": (
+        f"{RELEASED}/locale",
+        None,
+        ["published.amuro_char: ", "'locale'", "'local'"],
+    ),
+    "a number for a folder": (
+        f"{RELEASED}/local",
+        3,
+        ["published.amuro_char.local is 3", "string or null"],
+    ),
+    "text for a switch": (
+        f"{RELEASED}/download",
+        "no",
+        ["published.amuro_char.download is ", '"no"', "boolean"],
+    ),
+    "released numbers under another name": (
+        "published",
+        {"amuro": BASE["published"]["amuro_char"]},
+        [".amuro_char.", ".published is 'amuro_char'", "not in published", "allowed: amuro"],
+    ),
+    "no study": ("amuro_char", DELETE, ["'amuro_char' is missing"]),
+    "a checkpoint of another form": (
+        "amuro_char/checkpoints/0",
+        "1000",
+        ["amuro_char.checkpoints.0 is ", '"1000"', "stepN or main"],
+    ),
+    "a checkpoint twice": (
+        "amuro_char/checkpoints",
+        ["main", "main"],
+        ["amuro_char.checkpoints is ", "differ"],
+    ),
+    "negative shots": ("amuro_char/shots", -1, ["amuro_char.shots is -1", "at least 0"]),
+    "an evaluation without a metric": (
+        "amuro_char/evaluations/paws/metric",
+        DELETE,
+        ["amuro_char.evaluations.paws: ", "'metric' is missing"],
+    ),
+    "measurements that are no parquet file": (
+        "amuro_char/measurements",
+        ["ours.csv"],
+        ["amuro_char.measurements.0 is ", '"ours.csv"', "parquet"],
+    ),
+    "unknown fine-tuning data of a study's task": (
+        "amuro_char/tasks/inference/trained_on",
+        "nmli",
+        ["amuro_char.tasks.inference.trained_on", "'nmli'", "amuro_char.trained_on", "'mnli'"],
+    ),
+    "unknown evaluation of a study's task": (
+        "amuro_char/tasks/inference/in_domain/0",
+        "mnli",
+        ["amuro_char.tasks.inference.in_domain", "'mnli'", "amuro_char.evaluations"],
+    ),
+    "unknown study": (
+        "tables/amuro_char/table1/study",
+        "amuro_chair",
+        [
+            "tables.amuro_char.table1.study is 'amuro_chair'",
+            "no study of published checkpoints",
+            "did you mean 'amuro_char'?",
+        ],
+    ),
+    "unknown released numbers": (
+        f"{STUDY}/fig03/published",
+        "amuro",
+        ["figures.amuro_char.fig03.published is 'amuro'", "no study", "amuro_char"],
+    ),
+    "unknown source": (
+        f"{STUDY}/fig03/source",
+        "theirs",
+        ["figures.amuro_char.fig03.source is ", '"theirs"', "published, ours, both", "Whose"],
+    ),
+    "numbers of ours where there are none": (
+        f"{STUDY}/fig03/source",
+        "both",
+        [
+            "figures.amuro_char.fig03.source is 'both'",
+            "amuro_char.measurements names no file of ours",
+        ],
+    ),
+    "a table of ours where there are none": (
+        f"{TRANSFER}/source",
+        "ours",
+        ["tables.amuro_char.transfer.source is 'ours'", "names no file of ours"],
+    ),
+    "unknown evaluation in a cell": (
+        f"{STUDY}/fig03/cells/0/evaluation",
+        "helaswag",
+        [
+            "figures.amuro_char.fig03: evaluation 'helaswag'",
+            "not in amuro_char.evaluations",
+            "did you mean 'hellaswag'?",
+        ],
+    ),
+    "unknown fine-tuning data in a group": (
+        f"{STUDY}/fig04/groups/1/cells/0/task",
+        "xsun",
+        [
+            "figures.amuro_char.fig04: task 'xsun'",
+            "not in amuro_char.trained_on",
+            "did you mean 'xsum'?",
+        ],
+    ),
+    "the base where a fine-tuned model is asked for": (
+        f"{STUDY}/fig03/cells/0/task",
+        None,
+        ["figures.amuro_char.fig03"],
+    ),
+    "unknown evaluation in a direction": (
+        f"{TRANSFER}/directions/0/evaluations/0",
+        "xsun",
+        ["tables.amuro_char.transfer: evaluation 'xsun'", "'xsum'"],
+    ),
+    "unknown fine-tuning data in a direction": (
+        f"{TRANSFER}/directions/1/tasks",
+        ["sciq"],
+        ["tables.amuro_char.transfer: task 'sciq'", "not in amuro_char.trained_on", "tulu"],
+    ),
+    "unknown format": (
+        f"{STUDY}/fig05/prompts/1",
+        "instruct",
+        ["figures.amuro_char.fig05.prompts.1 is ", '"instruct"', "default, instruction"],
+    ),
+    "formats of a figure that has none": (
+        f"{STUDY}/fig07/prompts",
+        ["default"],
+        ["figures.amuro_char.fig07: ", "'prompts'", "cells"],
+    ),
+    "no cells": (
+        f"{STUDY}/fig09/cells",
+        [],
+        ["figures.amuro_char.fig09.cells is []", "at least 1"],
+    ),
+    "a group without a title": (
+        "tables/amuro_char/table5/groups/0",
+        {"cells": [{"task": "mnli", "evaluation": "xsum"}]},
+        ["tables.amuro_char.table5.groups.0: ", "'title' is missing"],
+    ),
     "unknown content": (
         "tables/overtrained/table3/content",
         "pretrain",
@@ -338,8 +495,31 @@ def test_schema_and_library_know_the_same_plots_and_tables():
     from overtrain.tables import CONTENTS
 
     schema = json.loads(SCHEMA.read_text())["properties"]
-    assert alternatives(schema["figures"], "plot") == set(PLOTS) == set(READS)
-    assert alternatives(schema["tables"], "content") == set(CONTENTS)
+    contents = alternatives(schema["tables"], "content")
+    assert alternatives(schema["figures"], "plot") == set(PLOTS)
+    assert contents == set(CONTENTS)
+    measured = {  # contents of tables that are made of measurements
+        settings["content"]
+        for targets in BASE["tables"].values()
+        for settings in targets.values()
+        if "published" in settings
+    }
+    assert set(READS) == set(PLOTS) | measured
+
+
+def test_numbers_of_ours_may_be_shown_once_there_are_some():
+    config = changed(f"{STUDY}/fig03/source", "both")
+    config["amuro_char"]["measurements"] = ["results/measurements/ours.parquet"]
+    check(config, BASE, {})
+
+
+def test_studies_are_sections_with_released_numbers_that_the_library_reads():
+    from overtrain.amuro_char import FILES
+    from overtrain.config import STUDIES
+
+    for study in STUDIES:
+        assert study in BASE and study in BASE["published"]
+    assert set(BASE["published"]["amuro_char"]["files"]) == set(FILES)
 
 
 def test_theory_figures_draw_the_experiments_that_the_library_has():

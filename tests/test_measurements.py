@@ -23,11 +23,51 @@ def test_rows_come_back_with_their_provenance_and_null_where_nothing_was_said(tm
     table = read(path)
     assert table.schema.equals(SCHEMA)  # names and types; metadata aside
     first, second = table.to_pylist()
-    assert {k: v for k, v in first.items() if v is not None} == rows[0]
+    assert {k: v for k, v in first.items() if v is not None} == rows[0] | {"source": "ours"}
     assert second["value"] == 3.5 and second["n"] == 1 and math.isnan(second["stderr"])
     assert second["epoch"] is None and second["gamma"] is None and second["diverged"] is False
     assert read_provenance(path) == origin
     assert [p.name for p in path.parent.iterdir()] == ["rows.parquet"]
+
+
+def test_a_row_says_whose_it_is_and_how_it_was_prompted(tmp_path):
+    published = IDENTITY | {"source": "published", "shots": 4, "prompt": "instruction"}
+    rows = [row(published, "accuracy", 0.5), row(IDENTITY, "accuracy", 0.25)]
+    write(rows, tmp_path / "rows.parquet", {})
+    found = read(tmp_path / "rows.parquet").select(["source", "shots", "prompt"]).to_pylist()
+    assert found == [
+        {"source": "published", "shots": 4, "prompt": "instruction"},
+        {"source": "ours", "shots": None, "prompt": None},
+    ]
+    assert "source" not in rows[1]  # what is written is not changed
+
+
+def test_an_aggregate_holds_the_rows_of_its_kind_and_of_the_values_asked_for(tmp_path):
+    from overtrain.aggregate import aggregate
+
+    own = {"evaluation": "paws", "prompt": "default", "shots": 4, "selection": "base"}
+    others = [
+        {"evaluation": "xsum"},
+        {"prompt": "instruction"},
+        {"shots": 2},
+        {"selection": "best"},
+        {"metric": "toxicity"},
+    ]
+    rows = [row(own, "accuracy", 1.0), row(own | {"shots": None}, "rouge_l", 2.0)]
+    rows += [row(own, "accuracy", 9.0) | other for other in others]
+    write(rows, tmp_path / "published.parquet", {"from": "there"})
+    write([row(own, "accuracy", 3.0)], tmp_path / "ours.parquet", {"from": "here"})
+    files = [tmp_path / "published.parquet", tmp_path / "ours.parquet"]
+    only = {"evaluation": ["paws"], "prompt": ["default"], "shots": [4, None]}
+    table = aggregate(files, "scores_by_checkpoint", only, tmp_path / "all.parquet", {"rule": "a"})
+    assert table["value"].to_pylist() == [1.0, 2.0, 3.0]
+    assert read(tmp_path / "all.parquet")["value"].to_pylist() == [1.0, 2.0, 3.0]
+    table = aggregate(files, "scores_by_checkpoint", {}, tmp_path / "more.parquet", {})
+    assert len(table) == 6  # all but another selection and metric
+    origin = read_provenance(tmp_path / "all.parquet")
+    sources = {path: source["provenance"] for path, source in origin.pop("sources").items()}
+    assert origin == {"rule": "a"}
+    assert sources == {str(files[0]): {"from": "there"}, str(files[1]): {"from": "here"}}
 
 
 def test_a_table_without_rows_keeps_its_columns(tmp_path):

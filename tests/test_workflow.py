@@ -98,8 +98,10 @@ PAPER = {
     "evaluate_c4": 60,
     "measure_sharpness": 6,
     "simulate_theory": 3,
-    "aggregate": 11,
-    "figure": 11,
+    "download_published": 1,
+    "read_published": 1,
+    "aggregate": 11 + 12,
+    "figure": 11 + 12,
     "all_figures": 1,
 }
 SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
@@ -133,7 +135,11 @@ sys.exit(done.returncode)
         (["fig05"], FIG05 | {"fig05": 1}),
         (["results/figures/overtrained/fig05.pdf"], FIG05),
         (["fig08"], FIG08 | {"aggregate": 1, "figure": 1, "fig08": 1}),
-        (["all_tables"], {"table": 2, "all_tables": 1}),
+        (
+            ["all_tables"],
+            {"download_published": 1, "read_published": 1, "aggregate": 3}
+            | {"table": 7, "all_tables": 1},
+        ),
         (
             ["theory_sensitivity", "theory_tradeoff"],
             {"simulate_theory": 1, "aggregate": 2, "figure": 2}
@@ -195,7 +201,7 @@ def test_style(repository, line):
 CHAIN = {"finetune": 2, "evaluate_id": 2, "evaluate_c4": 2}
 SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
-DRAWN = {"aggregate": 11, "figure": 11, "table": 2}
+DRAWN = {"aggregate": 11, "figure": 11, "table": 4}
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +361,46 @@ def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_pa
     overlay = tmp_path / "change.yaml"
     overlay.write_text(change + "\n")
     assert planned(finished, *TINY, str(overlay), "--", "all_figures", "all_tables") == jobs
+
+
+# --- numbers that authors released ----------------------------------------------------------------
+
+PUBLISHED = ROOT.parent / "shared" / "published"
+LINE = "the published numbers of amuro_char are not here"
+
+
+def test_without_copies_all_figures_leaves_published_numbers_out_and_says_so(repository):
+    result = command(repository, *TINY, "-n", "--", "all_figures", "all_tables")
+    assert f"left out of all_figures and all_tables: {LINE}" in result.stdout
+    assert result.stdout.count(LINE) == 1 and "read_published" not in result.stdout
+
+
+@pytest.mark.slow
+def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repository, tmp_path):
+    folder = copy_of(repository, tmp_path)
+    result = command(folder, *TINY, "--", "amuro_char_table5")
+    assert result.returncode != 0
+    assert re.search(rf"^error: {LINE}.*OVERTRAIN_PUBLISHED$", result.stdout, re.MULTILINE)
+    assert not (folder / "results/published").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="no copies of the published numbers here")
+def test_with_copies_the_second_paper_is_drawn(repository, tmp_path, monkeypatch):
+    folder = copy_of(repository, tmp_path)
+    monkeypatch.setenv("OVERTRAIN_PUBLISHED", str(PUBLISHED))
+    assert "figure" in planned(folder, *TINY, "--", "all_figures")
+    targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
+    result = command(folder, *TINY, "--", *targets)
+    assert result.returncode == 0, result.stdout[-4000:]
+    table = (folder / "results/tables/amuro_char/table5.csv").read_text().splitlines()
+    assert table[1] == "step1000,0.048,0.037,0.062" and table[-1] == "main,-0.005,-0.002,0.290"
+    origin = json.loads((folder / "results/figures/amuro_char/fig04.json").read_text())
+    (source,) = origin["sources"].values()
+    assert set(source["provenance"]["data"]) == {
+        p.name for p in (PUBLISHED / "amuro_char").iterdir()
+    }
+    assert planned(folder, *TINY, "--", *targets) == {}
 
 
 # --- kill -9 --------------------------------------------------------------------------------------

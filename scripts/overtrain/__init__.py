@@ -10,8 +10,10 @@ flows:
     perturb, sharpness                            ... and by noise; the curvature along it
     linear_network -> theory                      section 4: networks with closed forms, simulated
     evaluate -> measurements -> aggregate         losses in, tidy rows out, those of one figure
-    axes -> plots_controlled, plots_theory        the kinds of plot, by study
-    plots, tables                                 what the papers print
+    published -> amuro_char                       numbers that authors released, as measurements
+    axes -> plots_controlled, plots_theory,       the kinds of plot, by study
+            plots_amuro_char
+    study_tables -> tables; plots                 what the papers print
     provenance, job, sweep, workers, allocator    how a job runs and says where its result came from
 """
 

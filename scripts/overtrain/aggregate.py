@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from overtrain import measurements
 from overtrain.provenance import sha256
 
-# Metrics and selections that each kind of plot reads; the loss is what the cut on learning rates is
-# on.
+# Metrics and selections that each kind of plot, or content of a table, reads; the loss is what the
+# cut on learning rates is on.
+SCORES = {"accuracy", "rouge_l"}
 READS = {
     "noise_by_tokens": ({"loss", "perplexity"}, {"base", "noise"}),
     "learning_rates_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
@@ -26,11 +27,24 @@ READS = {
     "theory_noise": ({"loss", "inflection"}, {"simulated", "closed_form"}),
     "theory_sensitivity": ({"loss_change"}, {"simulated", "closed_form"}),
     "theory_tradeoff": ({"loss", "inflection", "progress"}, {"simulated", "closed_form"}),
+    "base_by_checkpoint": (SCORES, {"base"}),
+    "scores_by_checkpoint": (SCORES, {"base", "last"}),
+    "gains_by_checkpoint": (SCORES, {"base", "last"}),
+    "changes_by_evaluation": (SCORES, {"base", "last"}),
+    # tables
+    "mean_gains": (SCORES, {"base", "last"}),
+    "transfer": (SCORES, {"base", "last"}),
+    "transfer_cells": (SCORES, {"base", "last"}),
 }
 
 
-def aggregate(files: list[Path], plot: str, output: Path, origin: dict) -> pa.Table:
-    """Write the rows that `plot` reads from `files`, with all their provenance."""
+def aggregate(
+    files: list[Path], plot: str, only: dict[str, list], output: Path, origin: dict
+) -> pa.Table:
+    """Write the rows that `plot` reads from `files`, with all their provenance.
+
+    only: the values that columns may have.
+    """
     metrics, selections = READS[plot]
     tables, sources = [], {}
     for path in files:
@@ -39,6 +53,8 @@ def aggregate(files: list[Path], plot: str, output: Path, origin: dict) -> pa.Ta
             pc.is_in(table["metric"], pa.array(sorted(metrics))),
             pc.is_in(table["selection"], pa.array(sorted(selections))),
         )
+        for column, values in only.items():
+            keep = pc.and_(keep, pc.is_in(table[column], pa.array(values, table[column].type)))
         tables.append(table.filter(keep).replace_schema_metadata(None))
         sources[str(path)] = {
             "sha256": sha256(path),

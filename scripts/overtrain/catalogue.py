@@ -8,9 +8,11 @@ Snakemake compares parameters by their text, and an overlay may permute keys.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 STUDY = "controlled"
@@ -33,6 +35,14 @@ def tokens_of(budget: str) -> int:
 
 def dumps(slice_: dict) -> str:
     return json.dumps(slice_, sort_keys=True)
+
+
+def published_copies(source: str, settings: dict) -> Path | None:
+    """The folder that holds copies of a source's files: `local`, or one in OVERTRAIN_PUBLISHED."""
+    for root in (settings["local"], os.environ.get("OVERTRAIN_PUBLISHED")):
+        if root and all(Path(root, source, name).is_file() for name in settings["files"]):
+            return Path(root, source)
+    return None
 
 
 class Catalogue:
@@ -104,6 +114,17 @@ class Catalogue:
     def sharpness_slice(self, model: str) -> str:
         return dumps({"corpus": self.corpus_of(model)} | self.config["sharpness"])
 
+    def published_slice(self, source: str) -> str:
+        """What the files are; where they come from does not matter, their hashes do."""
+        settings = self.config["published"][source]
+        return dumps({"files": settings["files"]})
+
+    def reading_slice(self, source: str) -> str:
+        settings = self.config[source]
+        metrics = {name: e["metric"] for name, e in settings["evaluations"].items()}
+        study = {key: settings[key] for key in ("model", "checkpoints")}
+        return dumps(study | {"metrics": metrics})
+
     def theory_slice(self, experiment: str) -> str:
         settings = self.config["theory"]
         shared = {key: settings[key] for key in ("features", "tau", "seeds")}
@@ -111,11 +132,34 @@ class Catalogue:
 
     # --- targets ---
 
-    def targets(self, kind: str) -> Iterator[tuple[str, str]]:
-        """(paper, target) of every figure or table; kind is "figures" or "tables"."""
+    def targets(self, kind: str, here: bool = False) -> Iterator[tuple[str, str]]:
+        """(paper, target) of every figure or table; kind is "figures" or "tables".
+
+        here: only those whose published numbers can be had.
+        """
         for paper, own in self.config[kind].items():
-            for target in own:
-                yield paper, target
+            for target, settings in own.items():
+                missing = settings.get("published") in self.absent and settings["source"] != "ours"
+                if not (here and missing):
+                    yield paper, target
+
+    @cached_property
+    def absent(self) -> dict[str, str]:
+        """The published sources that are not here and not to be downloaded, and what to do."""
+        return {
+            source: f"the published numbers of {source} are not here and "
+            f"published.{source}.download is false: set it, or name the folder that holds "
+            f"{source}/ in OVERTRAIN_PUBLISHED"
+            for source, settings in self.config["published"].items()
+            if not settings["download"]
+            and not published_copies(source, settings)
+            and not Path("results/published", source).is_dir()
+        }
+
+    def target(self, paper: str, name: str) -> dict:
+        """The settings of a figure or, where no figure has the name, of a table."""
+        figures = self.config["figures"].get(paper, {})
+        return figures[name] if name in figures else self.config["tables"][paper][name]
 
     def names(self, target: dict, key: str) -> list[str]:
         """The models or tasks of a target, its set's or its own list's."""
@@ -136,7 +180,12 @@ class Catalogue:
 
     def measurements(self, paper: str, figure: str) -> list[str]:
         """The measurement files that one figure is made of: its own slice and nothing else."""
-        target = self.config["figures"][paper][figure]
+        target = self.target(paper, figure)
+        if "published" in target:
+            published = [f"results/measurements/published/{target['published']}.parquet"]
+            ours = self.config[target["published"]]["measurements"]
+            sources = {"published": published, "ours": ours, "both": published + ours}
+            return sources[target["source"]]
         if "experiment" in target:
             return [f"results/measurements/theory/{target['experiment']}.parquet"]
         files = []
@@ -154,8 +203,23 @@ class Catalogue:
 
     def aggregate_slice(self, paper: str, figure: str) -> str:
         """What an aggregate depends on beside its measurements: which they are, what for."""
-        plot = self.config["figures"][paper][figure]["plot"]
-        return dumps({"measurements": self.measurements(paper, figure), "plot": plot})
+        target = self.target(paper, figure)
+        plot = target["plot"] if "plot" in target else target["content"]
+        files = self.measurements(paper, figure)
+        return dumps({"measurements": files, "only": self.only(target), "plot": plot})
+
+    def only(self, target: dict) -> dict[str, list]:
+        """The evaluations, prompts and shots that a target of published numbers shows."""
+        if "published" not in target:
+            return {}
+        evaluations = {c["evaluation"] for cells in cells_of(target) for c in cells}
+        prompts = target.get("prompts", ["default"])
+        settings = self.config[target["published"]]
+        return {
+            "evaluation": sorted(evaluations),
+            "prompt": prompts,
+            "shots": [settings["shots"], None],
+        }
 
     def figure_slice(self, paper: str, figure: str) -> str:
         """A figure's settings with its names resolved, and the titles that it prints."""
@@ -164,6 +228,8 @@ class Catalogue:
             if "spectra" in target:
                 target["ratios"] = self.config["theory"]["fine_tuning"]["spectra"]
             return dumps(target | {"scale": None})
+        if "published" in target:
+            return dumps(target | self.study_settings(target["published"]) | {"scale": None})
         titles = {}
         for key in ("models", "tasks"):
             if key in target:
@@ -173,6 +239,15 @@ class Catalogue:
         text = " / ".join(sorted(self.config["corpora"][corpus]["title"] for corpus in corpora))
         more = {"scale": self.config["scale"], "text": text, "titles": titles}
         return dumps(target | more)
+
+    def study_settings(self, study: str) -> dict:
+        """What the targets of a study of published checkpoints print: order, titles, units."""
+        settings = self.config[study]
+        return {
+            "checkpoints": settings["checkpoints"],
+            "evaluations": settings["evaluations"],
+            "trained_on": settings["trained_on"],
+        }
 
     def title(self, section: str, name: str) -> str:
         """A model's or task's name in figures; a stand-in says what it stands for."""
@@ -191,12 +266,37 @@ class Catalogue:
                 m: {key: self.config["models"][m][key] for key in printed} for m in target["models"]
             }
             target["pretraining"] = self.config["pretraining"]
+        elif "published" in target:
+            return dumps(target | self.study_settings(target["published"]) | {"scale": None})
+        elif target["content"] in ("study_tasks", "study_prompts"):
+            study = self.config[target["study"]]
+            printed = {key: study[key] for key in ("evaluations", "trained_on")}
+            printed["tasks"] = list(study["tasks"].values())  # in the order of the paper
+            return dumps(target | {"study": printed, "scale": None})
         else:
             target["recipe_settings"] = {r: self.config["recipes"][r] for r in target["recipes"]}
         return dumps(target | {"scale": self.config["scale"]})
+
+    def table_aggregate(self, paper: str, table: str) -> list[str]:
+        """The aggregate of a table of measurements; a table of settings has none."""
+        if "published" in self.config["tables"][paper][table]:
+            return [f"results/aggregates/{paper}/{table}.parquet"]
+        return []
 
     def runtime(self, model: str, checkpoint: str, attempt: int) -> int:
         """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""
         settings, limits = self.config["models"][model], self.config["resources"]["pretrain"]
         expected = self.checkpoint(model, checkpoint).tokens / settings["tokens_per_second"] / 60
         return min(limits["runtime"], round(attempt * (30 + 1.5 * expected)))
+
+
+def cells_of(target: dict) -> list[list[dict]]:
+    """The (task, evaluation) cells that a target of published numbers names, by panel or group."""
+    if "cells" in target:
+        return [target["cells"]]
+    if "groups" in target:
+        return [group["cells"] for group in target["groups"]]
+    return [
+        [{"task": t, "evaluation": e} for t in d["tasks"] for e in d["evaluations"]]
+        for d in target["directions"]
+    ]

@@ -14,7 +14,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from overtrain import PipelineError
+from overtrain.catalogue import cells_of
 
+STUDIES = ("amuro_char",)  # of published checkpoints: each a section of config.yaml
 SCHEMA = Path(__file__).with_name("config.schema.json")
 
 
@@ -134,6 +136,8 @@ def check_names(config: dict) -> None:
                 f"choices has {len(task['choices'])}, and they must correspond"
             )
     check_theory(config["theory"])
+    for name in STUDIES:
+        check_study(name, config[name])
     for kind in ("figures", "tables"):
         for paper, targets in config[kind].items():
             for target, settings in targets.items():
@@ -148,12 +152,61 @@ def check_names(config: dict) -> None:
                     else:
                         for name in names:
                             known(f"{where}.{key}", name, section)
+                check_published(where, settings, config)
                 check_theory_figure(where, settings, config["theory"]["fine_tuning"])
                 recipes = settings.get(
                     "recipes", [settings["recipe"]] if "recipe" in settings else []
                 )
                 for recipe in recipes:
                     known(f"{where}.recipe", recipe, "recipes")
+
+
+def check_study(where: str, study: dict) -> None:
+    for name, task in study["tasks"].items():
+        for key, names, values in (
+            ("trained_on", "trained_on", [task["trained_on"]]),
+            ("in_domain", "evaluations", task["in_domain"]),
+            ("out_of_domain", "evaluations", task["out_of_domain"]),
+        ):
+            for value in values:
+                if value not in study[names]:
+                    raise PipelineError(
+                        f"{where}.tasks.{name}.{key} is {value!r}, not in {where}.{names}"
+                        f"{near(value, study[names])}"
+                    )
+
+
+def check_published(where: str, target: dict, config: dict) -> None:
+    """What a target of a study of published checkpoints names must be in that study."""
+    for key in ("published", "study"):
+        if key in target and target[key] not in STUDIES:
+            raise PipelineError(
+                f"{where}.{key} is {target[key]!r}, which is no study of published checkpoints"
+                f"{near(target[key], STUDIES)}"
+            )
+    if "published" not in target:
+        return
+    if target["published"] not in config["published"]:
+        raise PipelineError(
+            f"{where}.published is {target['published']!r}, not in published"
+            f"{near(target['published'], config['published'])}"
+        )
+    study = config[target["published"]]
+    for cell in (cell for cells in cells_of(target) for cell in cells):
+        for key, names in (("task", "trained_on"), ("evaluation", "evaluations")):
+            name = cell[key]
+            if name is None and target.get("plot") == "base_by_checkpoint":
+                continue
+            if name not in study[names]:
+                raise PipelineError(
+                    f"{where}: {key} {name!r} is not in {target['published']}.{names}"
+                    f"{near(name, study[names])}"
+                )
+    if target["source"] != "published" and not study["measurements"]:
+        raise PipelineError(
+            f"{where}.source is {target['source']!r}; "
+            f"{target['published']}.measurements names no file of ours"
+        )
 
 
 def check_theory(theory: dict) -> None:

@@ -4,7 +4,8 @@ Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `p
 exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change of all weights.
 `stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
-place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`).
+place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are
+the examples in a prompt, null where an evaluation harness has its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from overtrain.provenance import whole_file
 SCHEMA = pa.schema(
     {
         "study": pa.string(),
+        "source": pa.string(),  # ours, published (by the authors of a paper)
         "model": pa.string(),
         "checkpoint": pa.string(),
         "tokens": pa.int64(),
@@ -35,6 +37,8 @@ SCHEMA = pa.schema(
         "features": pa.int64(),
         "time": pa.float64(),
         "tau": pa.float64(),
+        "shots": pa.int64(),
+        "prompt": pa.string(),
         "epoch": pa.int64(),
         # base, best (epoch on validation), last (epoch), noise; theory: simulated, closed_form
         "selection": pa.string(),
@@ -67,11 +71,15 @@ def loss_rows(identity: dict, loss: float, stderr: float, n: int) -> list[dict]:
 
 
 def write(rows: list[dict], path: Path, origin: dict) -> None:
-    """Write rows (missing columns are null) with the provenance `origin` in the file's metadata."""
+    """Write rows with the provenance `origin` in the file's metadata.
+
+    Missing columns are null; a row without a source is ours.
+    """
     unknown = {key for r in rows for key in r} - set(SCHEMA.names)
     if unknown:
         raise ValueError(f"no measurement column {sorted(unknown)}")
     content = json.dumps(origin, sort_keys=True).encode()
+    rows = [{"source": "ours"} | r for r in rows]
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({PROVENANCE: content}))
     with whole_file(path) as temporary:
         pq.write_table(table, temporary)

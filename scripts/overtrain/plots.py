@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import seaborn as sns
 
-from overtrain import plots_controlled, plots_theory
+from overtrain import plots_amuro_char, plots_controlled, plots_theory
 from overtrain.axes import plt
 from overtrain.provenance import whole_file
 
@@ -24,6 +24,10 @@ PLOTS = {
     "theory_noise": plots_theory.theory_noise,
     "theory_sensitivity": plots_theory.theory_sensitivity,
     "theory_tradeoff": plots_theory.theory_tradeoff,
+    "base_by_checkpoint": plots_amuro_char.base_by_checkpoint,
+    "scores_by_checkpoint": plots_amuro_char.scores_by_checkpoint,
+    "gains_by_checkpoint": plots_amuro_char.gains_by_checkpoint,
+    "changes_by_evaluation": plots_amuro_char.changes_by_evaluation,
 }
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from overtrain import job
+from overtrain import job, measurements
 from overtrain.allocator import keep_freed_memory
 from overtrain.catalogue import STUDY, Catalogue
 from overtrain.corpora import MANIFEST
-from overtrain.evaluate import Score
+from overtrain.evaluate import Score, held_out_text
 from overtrain.finetune import load_stacks
 from overtrain.olmo import LOGITS, WEIGHTS, read_architecture
 from overtrain.provenance import sha256
@@ -87,6 +87,22 @@ class Sweep:
                     own = identity | snapshot.identity() | {"selection": selection}
                     rows += result.rows(own, place)
         return rows
+
+    def measure_under_noise(self, measure: Callable[..., list[dict]]) -> None:
+        """Write the rows that `measure` makes of the checkpoint under noise, on held-out text."""
+        config = json.loads(self.snakemake.params.config)
+        corpus = Path(self.snakemake.input.corpus)
+        rows = measure(
+            self.checkpoint,
+            held_out_text(corpus, self.context, config["tokens"]),
+            config["gammas"],
+            config["seeds"],
+            self.width,
+            self.batch_tokens,
+            self.identity | {"evaluation": "c4", "split": "held_out"},
+            self.device,
+        )
+        measurements.write(rows, Path(self.snakemake.output.measurements), self.origin())
 
     def origin(self) -> dict:
         """Provenance: the slice of the rule, and the hash of every input that is data."""

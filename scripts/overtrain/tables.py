@@ -1,4 +1,4 @@
-"""Tables of settings (paper, Tables 3 and 4), written as CSV, Markdown and LaTeX."""
+"""Tables of settings and of measurements, written as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from overtrain import study_tables
 from overtrain.architecture import Architecture
 from overtrain.provenance import whole_file
 
 
-def pretraining(settings: dict) -> pd.DataFrame:
+def pretraining(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
     """Table 3: a column for each model. Parameters are counted from the shapes that are built."""
     p = settings["pretraining"]
     columns = {}
@@ -45,7 +46,7 @@ def pretraining(settings: dict) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("Hyperparameter")
 
 
-def finetuning(settings: dict) -> pd.DataFrame:
+def finetuning(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
     """Table 4: a column for each recipe."""
     columns = {}
     for name in settings["recipes"]:
@@ -66,25 +67,36 @@ def finetuning(settings: dict) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("Hyperparameter")
 
 
-CONTENTS = {"pretraining": pretraining, "finetuning": finetuning}
+CONTENTS = {
+    "pretraining": pretraining,
+    "finetuning": finetuning,
+    "study_tasks": study_tables.study_tasks,
+    "study_prompts": study_tables.study_prompts,
+    "mean_gains": study_tables.gains,
+    "transfer": study_tables.transfer,
+    "transfer_cells": study_tables.transfer_cells,
+}
 
 
-def write(settings: dict, csv: Path) -> None:
-    """Write the table that `settings` asks for to `csv` and, beside it, .md and .tex."""
-    table = CONTENTS[settings["content"]](settings).astype(str)
+def write(settings: dict, csv: Path, data: pd.DataFrame | None = None) -> None:
+    """Write the table that `settings` asks for to `csv` and, beside it, .md and .tex.
+
+    data: the measurements of a table that has some.
+    """
+    table = CONTENTS[settings["content"]](settings, data).astype(str)
     scale = f" ({settings['scale']})" if settings["scale"] else ""
     caption = settings["caption"] + scale
     with whole_file(csv) as temporary:
         table.to_csv(temporary)
     with whole_file(csv.with_suffix(".md")) as temporary:
-        temporary.write_text(f"{table.to_markdown()}\n\n{caption}\n")
+        temporary.write_text(f"{table.to_markdown(disable_numparse=True)}\n\n{caption}\n")
     with whole_file(csv.with_suffix(".tex")) as temporary:
         temporary.write_text(latex(table, caption))
 
 
 def latex(table: pd.DataFrame, caption: str) -> str:
     """A booktabs table; long cells wrap."""
-    escape = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#"})
+    escape = str.maketrans({character: f"\\{character}" for character in "_%&#{}"})
     lines = [
         " & ".join(str(cell).translate(escape) for cell in (index, *row)) + r" \\"
         for index, row in zip(table.index, table.to_numpy(), strict=True)

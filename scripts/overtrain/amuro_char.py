@@ -1,0 +1,222 @@
+"""The released numbers of "Amuro & Char" as measurements, and what the paper computes from them.
+
+The authors' model ids name a checkpoint of OLMo-1B, what it was fine-tuned on and how, and the
+number of shots; their data-set names name the evaluation and the prompt. `read` maps both to ours
+and lists what it cannot map, what comes twice and what is no number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from overtrain import PipelineError
+
+TOKENS_PER_STEP = 2048 * 2048  # OLMo-1B: batches of 2,048 sequences of 2,048 tokens
+LAST_STEP = 738_020  # the final checkpoint, "main"
+
+STEP = re.compile(r"(?:checkpoint-|ckpt)(\d+)")
+TUNING = re.compile(r"(mnli|paws|socialiqa|xsum|tulu)_(\d)epoch_(2e-\d)")
+SHOTS = re.compile(r"_(\d)shots$")
+CHAT = "_cot_chat"
+OTHER_WORDS = {"olmo1b", "hf", "original", "main", ""}
+PROMPTS = {"_instruct": "instruction", "_inputoutput": "input_output"}
+COLUMNS = ["model_id", "eval dataset", "Performance"]
+# Each file's shots where an id names none (the second is an evaluation harness with its own), and
+# the names that mean something else than in the other files.
+FILES = {
+    "all_perf_table.csv": (0, {"sciq": "sciq_questions"}),  # questions generated, not answered
+    "official_eval_table.csv": (None, {"rte": "rte_harness", "qqp": "qqp_harness"}),
+    "it_perf_table.csv": (None, {}),
+}
+# What two measurements of one number have in common.
+CELL = ["source", "model", "checkpoint", "evaluation", "metric", "shots", "prompt"]
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read(folder: Path, settings: dict) -> tuple[list[dict], pd.DataFrame, pd.DataFrame]:
+    """Measurement rows, the mapping from their names to ours, and the rows left out, with reasons.
+
+    settings: model, checkpoints, and the metric of each evaluation. PipelineError if a file or one
+    of its columns is missing.
+    """
+    rows, mapping, left_out, values = [], [], [], {}
+    for name, (shots, renamed) in FILES.items():
+        # Converted ("hf") weights first: the authors say that others were in a wrong format.
+        records = read_csv(folder / name).to_dict("records")
+        for theirs in sorted(records, key=lambda record: "hf_" not in f"{record['model_id']}_"):
+            where = {"file": name} | {column: theirs[column] for column in COLUMNS}
+            model_id, dataset = str(theirs["model_id"]), str(theirs["eval dataset"])
+            identity = identify(model_id, dataset, shots, renamed)
+            reason = unmapped(identity, settings)
+            if reason:
+                left_out.append(where | {"reason": reason})
+                continue
+            mapping.append(where | identity)
+            value = pd.to_numeric(theirs["Performance"], errors="coerce")
+            key = tuple(identity.values())
+            if not math.isfinite(value):
+                left_out.append(where | {"reason": "no number"})
+            elif key in values:
+                reason = f"a second value; the first, {values[key]:.6g}, is taken"
+                left_out.append(where | {"reason": reason})
+            else:
+                values[key] = value
+                rows.append(measurement(identity, float(value), theirs.get("std"), settings))
+    columns = ["file", *COLUMNS, "reason"]
+    return rows, pd.DataFrame(mapping), pd.DataFrame(left_out, columns=columns)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{path}: not readable as CSV ({error})") from error
+    for column in COLUMNS:
+        if column not in table:
+            raise PipelineError(f"{path}: no column {column!r}; it has {list(table.columns)}")
+    return table
+
+
+def identify(
+    model_id: str, dataset: str, shots: int | None, renamed: dict[str, str]
+) -> dict | None:
+    """Our names for one released number; None if the model id holds a word that is not known."""
+    rest, found = model_id, {}
+    prompt = "default"
+    if rest.endswith(CHAT):
+        rest, prompt = rest.removesuffix(CHAT), "chain_of_thought_chat"
+    for key, pattern in (("shots", SHOTS), ("tuning", TUNING), ("step", STEP)):
+        if match := pattern.search(rest):
+            found[key] = match.groups()
+            rest = rest.replace(match[0], "")
+    if set(rest.split("_")) - OTHER_WORDS:
+        return None
+    for suffix, name in PROMPTS.items():
+        if dataset.endswith(suffix):
+            dataset, prompt = dataset.removesuffix(suffix), name
+    task, epochs, rate = found.get("tuning", (None, None, None))
+    return {
+        "checkpoint": f"step{found['step'][0]}" if "step" in found else "main",
+        "task": task,
+        "recipe": f"{epochs}epochs" if epochs else None,
+        "learning_rate": float(rate) if rate else None,
+        "shots": int(found["shots"][0]) if "shots" in found else shots,
+        "prompt": prompt,
+        "evaluation": renamed.get(dataset, dataset),
+    }
+
+
+def unmapped(identity: dict | None, settings: dict) -> str:
+    """Why a number has no place among ours; empty if it has."""
+    if identity is None:
+        return "the model id names no checkpoint and recipe"
+    if identity["checkpoint"] not in settings["checkpoints"]:
+        return f"{identity['checkpoint']} is not among the study's checkpoints"
+    if identity["evaluation"] not in settings["metrics"]:
+        return f"{identity['evaluation']} is not among the study's evaluations"
+    return ""
+
+
+def measurement(identity: dict, value: float, std: float | None, settings: dict) -> dict:
+    """A row of the measurements' table; `std` is the authors' bootstrap's."""
+    checkpoint = identity["checkpoint"]
+    step = LAST_STEP if checkpoint == "main" else int(checkpoint.removeprefix("step"))
+    return identity | {
+        "study": "amuro_char",
+        "source": "published",
+        "model": settings["model"],
+        "tokens": step * TOKENS_PER_STEP,
+        "selection": "last" if identity["task"] else "base",
+        "metric": settings["metrics"][identity["evaluation"]],
+        "split": "test",
+        "value": value,
+        "stderr": std if std is not None else math.nan,
+        "diverged": False,
+    }
+
+
+# --- what the paper computes ----------------------------------------------------------------------
+
+
+def with_base(data: pd.DataFrame) -> pd.DataFrame:
+    """Fine-tuned values, means over seeds, with `value_base` of the same checkpoint and evaluation.
+
+    PipelineError if there is none.
+    """
+    tuned, base = (data[data.selection == selection] for selection in ("last", "base"))
+    if tuned.empty:
+        raise PipelineError("no measurement of a fine-tuned model on the evaluations named")
+    tuned = tuned.groupby([*CELL, "task"], dropna=False).value.mean().reset_index()
+    base = base.groupby(CELL, dropna=False).value.mean().reset_index()
+    return tuned.merge(base, on=CELL, how="left", suffixes=("", "_base"))
+
+
+def cell(pairs: pd.DataFrame, task: str, evaluation: str, checkpoint: str) -> pd.Series:
+    """The row of a (task, evaluation, checkpoint); PipelineError if it or its base is missing."""
+    own = pairs[(pairs.task == task) & (pairs.evaluation == evaluation)]
+    own = own[own.checkpoint == checkpoint]
+    name = f"{evaluation} after fine-tuning on {task}, checkpoint {checkpoint}"
+    if own.empty:
+        raise PipelineError(f"{name}: there is no such measurement")
+    row = own.iloc[0]
+    if not math.isfinite(row.value_base):
+        raise PipelineError(f"{name}: the base model's score is missing")
+    return row
+
+
+def mean_gains(
+    pairs: pd.DataFrame, groups: dict[str, list[dict]], checkpoints: list[str]
+) -> pd.DataFrame:
+    """Mean of fine-tuned minus base score over each group's (task, evaluation)s, by checkpoint.
+
+    A member that stands twice in a group counts twice. PipelineError if one lacks a checkpoint.
+    """
+    rows = []
+    for checkpoint in checkpoints:
+        row = {"checkpoint": checkpoint}
+        for group, members in groups.items():
+            cells = [cell(pairs, m["task"], m["evaluation"], checkpoint) for m in members]
+            row[group] = sum(c.value - c.value_base for c in cells) / len(cells)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ratios(
+    pairs: pd.DataFrame, tasks: list[str], evaluations: list[str], checkpoints: list[str]
+) -> pd.DataFrame:
+    """(fine-tuned - base) / base of every cell tasks x evaluations x checkpoints (section 6.2).
+
+    An evaluation on the task's own data is no transfer and is left out. PipelineError if a cell is
+    missing, a base score is zero, or no cell is left.
+    """
+    rows = []
+    for task in tasks:
+        for evaluation in evaluations:
+            if evaluation.startswith(task):
+                continue
+            for checkpoint in checkpoints:
+                c = cell(pairs, task, evaluation, checkpoint)
+                if c.value_base == 0:
+                    raise PipelineError(
+                        f"{evaluation}, checkpoint {checkpoint}: the base score is zero; "
+                        "no ratio of change can be taken from it"
+                    )
+                rows.append(
+                    {
+                        "task": task,
+                        "evaluation": evaluation,
+                        "checkpoint": checkpoint,
+                        "base": c.value_base,
+                        "fine_tuned": c.value,
+                        "ratio": (c.value - c.value_base) / c.value_base,
+                    }
+                )
+    if not rows:
+        raise PipelineError(f"no transfer from {', '.join(tasks)} to {', '.join(evaluations)}")
+    return pd.DataFrame(rows)

@@ -1,0 +1,19 @@
+"""Rule read_published: released files as measurements, and what of them is left out, and why."""
+
+import json
+from pathlib import Path
+
+from overtrain import amuro_char, job, measurements
+from overtrain.provenance import sha256, whole_file
+
+with job.logged(snakemake.log[0]):
+    folder = Path(snakemake.input.files)
+    rows, mapping, left_out = amuro_char.read(folder, json.loads(snakemake.params.config))
+    print(f"{len(rows)} measurements; {len(left_out)} rows left out")
+    for table, path in ((mapping, snakemake.output.mapping), (left_out, snakemake.output.left_out)):
+        with whole_file(Path(path)) as temporary:
+            table.to_csv(temporary, index=False)
+    origin = job.origin(
+        snakemake, {path.name: sha256(path) for path in sorted(folder.glob("*.csv"))}
+    )
+    measurements.write(rows, Path(snakemake.output.measurements), origin)
