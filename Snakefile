@@ -4,6 +4,7 @@ snakemake -n all_figures                           what the paper's scale would 
 snakemake --profile profiles/demo all_figures      everything, small, on two CPU cores
 snakemake --profile slurm all_figures              on a cluster
 snakemake fig05                                    one figure and only what it needs
+snakemake amuro_char_figures                       those of one paper
 """
 
 import sys
@@ -98,6 +99,21 @@ rule all_tables:
             f"results/tables/{p}/{t}.md"
             for p, t in catalogue.targets("tables", here=True)
         ],
+
+
+for kind, suffix in (("figures", "pdf"), ("tables", "md")):
+    for paper in config[kind]:
+
+        rule:
+            name:
+                f"{paper}_{kind}"
+            input:
+                [
+                    f"results/{kind}/{p}/{target}.{suffix}"
+                    for p, target in catalogue.targets(kind)
+                    if p == paper
+                ],
+            localrule: True
 
 
 # `snakemake fig05`, `snakemake table3`: the first paper's targets by their own names, others' with the

@@ -6,9 +6,12 @@ from pathlib import Path
 from overtrain import amuro_char, job, measurements
 from overtrain.provenance import sha256, whole_file
 
+READERS = {"amuro_char": amuro_char.read}
+
 with job.logged(snakemake.log[0]):
     folder = Path(snakemake.input.files)
-    rows, mapping, left_out = amuro_char.read(folder, json.loads(snakemake.params.config))
+    read = READERS[snakemake.wildcards.source]
+    rows, mapping, left_out = read(folder, json.loads(snakemake.params.config))
     print(f"{len(rows)} measurements; {len(left_out)} rows left out")
     for table, path in ((mapping, snakemake.output.mapping), (left_out, snakemake.output.left_out)):
         with whole_file(Path(path)) as temporary:

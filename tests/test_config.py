@@ -316,7 +316,7 @@ FAULTS = {
     "released numbers under another name": (
         "published",
         {"amuro": BASE["published"]["amuro_char"]},
-        [".amuro_char.", ".published is 'amuro_char'", "not in published", "allowed: amuro"],
+        ["published.amuro has no reader", "did you mean 'amuro_char'"],
     ),
     "no study": ("amuro_char", DELETE, ["'amuro_char' is missing"]),
     "a checkpoint of another form": (

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from overtrain import PipelineError, axes, plots, plots_controlled, theory
+from overtrain import PipelineError, axes, plots, plots_controlled, plots_theory, theory
 from overtrain import linear_network as linear
 from overtrain.aggregate import READS
 from overtrain.measurements import SCHEMA
@@ -540,13 +540,7 @@ def test_features_over_time_are_the_simulated_and_the_logistic_curves():
     assert bottom < PRE[-1] ** 2 and (PRE**2).sum() < top < 10 * (PRE**2).sum()
     labels = [text.get_text() for text in right.get_legend().get_texts()]
     assert len(labels) == 4 and "as printed" in labels[0] and "exp" in labels[3]
-    off = table[table.metric == "off_diagonal"]
-    time = off.time.iloc[len(off) // 2]
-    expected = values_of(rows, metric="off_diagonal", time=time)
-    assert (
-        off[off.time == time].value.item() == pytest.approx(np.mean(expected))
-        and len(expected) == 2
-    )
+    assert set(table.metric) == {"singular_value", "time", "loss"} | set(plots_theory.DISTANCES)
 
 
 def test_distances_are_points_beside_their_bound():
@@ -566,7 +560,12 @@ def test_distances_are_points_beside_their_bound():
 def test_loss_under_noise_is_the_mean_over_networks_on_the_closed_form_with_its_inflection():
     rows = simulated("theory_noise")
     figure, table = theory_figure("theory_noise")
-    (axis,) = figure.axes
+    axis, share = figure.axes
+    for gamma, relative in zip(NOISE["gammas"], bars(share), strict=True):
+        own = table[table.gamma == gamma].sort_values("features")
+        expected = own[["mean", "std"]].div(own.closed_form, axis="index")
+        np.testing.assert_allclose(relative[:, 1:], expected)
+        assert abs(relative[:, 1] - 1).max() < 0.2
     for gamma, curve, points in zip(NOISE["gammas"], curves(axis), bars(axis), strict=True):
         own = table[table.gamma == gamma].sort_values("features")
         for n, mean, std in own[["features", "mean", "std"]].itertuples(index=False):

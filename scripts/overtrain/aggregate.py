@@ -20,7 +20,7 @@ READS = {
     "distance_by_learning_rate": ({"l2_distance"}, {"best"}),
     "sharpness_by_tokens": ({"half_curvature", "loss_change"}, {"noise"}),
     "theory_features": (
-        {"singular_value", "off_diagonal", "loss", "time"}
+        {"singular_value", "loss", "time"}
         | {f"distance_{of}" for of in ("of_product", "as_printed", "up_to_rotation")},
         {"simulated", "closed_form"},
     ),

@@ -15,9 +15,6 @@ import pandas as pd
 
 from overtrain import PipelineError
 
-TOKENS_PER_STEP = 2048 * 2048  # OLMo-1B: batches of 2,048 sequences of 2,048 tokens
-LAST_STEP = 738_020  # the final checkpoint, "main"
-
 STEP = re.compile(r"(?:checkpoint-|ckpt)(\d+)")
 TUNING = re.compile(r"(mnli|paws|socialiqa|xsum|tulu)_(\d)epoch_(2e-\d)")
 SHOTS = re.compile(r"_(\d)shots$")
@@ -42,8 +39,8 @@ CELL = ["source", "model", "checkpoint", "evaluation", "metric", "shots", "promp
 def read(folder: Path, settings: dict) -> tuple[list[dict], pd.DataFrame, pd.DataFrame]:
     """Measurement rows, the mapping from their names to ours, and the rows left out, with reasons.
 
-    settings: model, checkpoints, and the metric of each evaluation. PipelineError if a file or one
-    of its columns is missing.
+    settings: model, checkpoints, tokens_per_step, last_step, and the metric of each evaluation.
+    PipelineError if a file or one of its columns is missing.
     """
     rows, mapping, left_out, values = [], [], [], {}
     for name, (shots, renamed) in FILES.items():
@@ -126,17 +123,18 @@ def unmapped(identity: dict | None, settings: dict) -> str:
 def measurement(identity: dict, value: float, std: float | None, settings: dict) -> dict:
     """A row of the measurements' table; `std` is the authors' bootstrap's."""
     checkpoint = identity["checkpoint"]
-    step = LAST_STEP if checkpoint == "main" else int(checkpoint.removeprefix("step"))
+    last = checkpoint == "main"
+    step = settings["last_step"] if last else int(checkpoint.removeprefix("step"))
     return identity | {
         "study": "amuro_char",
         "source": "published",
         "model": settings["model"],
-        "tokens": step * TOKENS_PER_STEP,
+        "tokens": step * settings["tokens_per_step"],
         "selection": "last" if identity["task"] else "base",
         "metric": settings["metrics"][identity["evaluation"]],
         "split": "test",
         "value": value,
-        "stderr": std if std is not None else math.nan,
+        "stderr": float(pd.to_numeric(std, errors="coerce")) if std is not None else math.nan,
         "diverged": False,
     }
 
@@ -147,12 +145,15 @@ def measurement(identity: dict, value: float, std: float | None, settings: dict)
 def with_base(data: pd.DataFrame) -> pd.DataFrame:
     """Fine-tuned values, means over seeds, with `value_base` of the same checkpoint and evaluation.
 
-    PipelineError if there is none.
+    PipelineError if there is none, or if a cell has more than one learning rate.
     """
     tuned, base = (data[data.selection == selection] for selection in ("last", "base"))
     if tuned.empty:
         raise PipelineError("no measurement of a fine-tuned model on the evaluations named")
-    tuned = tuned.groupby([*CELL, "task"], dropna=False).value.mean().reset_index()
+    groups = tuned.groupby([*CELL, "task"], dropna=False)
+    if (groups.learning_rate.nunique() > 1).any():
+        raise PipelineError("a model fine-tuned at several learning rates; choose one of them")
+    tuned = groups.value.mean().reset_index()
     base = base.groupby(CELL, dropna=False).value.mean().reset_index()
     return tuned.merge(base, on=CELL, how="left", suffixes=("", "_base"))
 

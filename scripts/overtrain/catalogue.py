@@ -122,7 +122,8 @@ class Catalogue:
     def reading_slice(self, source: str) -> str:
         settings = self.config[source]
         metrics = {name: e["metric"] for name, e in settings["evaluations"].items()}
-        study = {key: settings[key] for key in ("model", "checkpoints")}
+        keys = ("model", "checkpoints", "tokens_per_step", "last_step")
+        study = {key: settings[key] for key in keys}
         return dumps(study | {"metrics": metrics})
 
     def theory_slice(self, experiment: str) -> str:

@@ -136,6 +136,9 @@ def check_names(config: dict) -> None:
                 f"choices has {len(task['choices'])}, and they must correspond"
             )
     check_theory(config["theory"])
+    for name in config["published"]:
+        if name not in STUDIES:
+            raise PipelineError(f"published.{name} has no reader{near(name, STUDIES)}")
     for name in STUDIES:
         check_study(name, config[name])
     for kind in ("figures", "tables"):

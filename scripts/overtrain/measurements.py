@@ -5,7 +5,10 @@ exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change
 `stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are
-the examples in a prompt, null where an evaluation harness has its own.
+the examples in a prompt, null where an evaluation harness has its own. `rouge_l` is a fraction;
+`half_curvature` is in nats for gamma 1, `loss_change` in the unit of its loss; losses, singular
+values and distances of linear networks have no unit; `inflection` is a number of features, and
+`progress` the share of a feature's way from pre-training's to fine-tuning's.
 """
 
 from __future__ import annotations

@@ -39,14 +39,13 @@ def theory_features(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
     simulated, closed = data[data.selection == "simulated"], data[data.selection == "closed_form"]
     values = simulated[simulated.metric == "singular_value"]
     shades = Shades(values.features, "feature")
-    for (feature, _), curve in values.groupby(["features", "seed"]):
-        axes[0, 0].plot(curve.time, curve.value, color=shades.colour(feature), lw=0.8)
-    for _, curve in closed[closed.metric == "singular_value"].groupby("features"):
-        axes[0, 0].plot(curve.time, curve.value, color="black", ls=":", lw=0.8)
-    off = summary(simulated[simulated.metric == "off_diagonal"], ["time"])
+    for (feature, _), own in values.groupby(["features", "seed"]):
+        axes[0, 0].plot(own.time, own.value, color=shades.colour(feature), lw=1.2)
+    for _, own in closed[closed.metric == "singular_value"].groupby("features"):
+        axes[0, 0].plot(own.time, own.value, color="black", ls=":", lw=1)
     losses = simulated[simulated.metric == "loss"]
-    for _, curve in losses.groupby("seed"):
-        axes[0, 1].plot(curve.time, curve.value, color=BLUE, lw=0.8)
+    for _, own in losses.groupby("seed"):
+        axes[0, 1].plot(own.time, own.value, color=BLUE, lw=0.8)
     times = closed[closed.metric == "time"].value
     for axis in axes[0, :2]:
         axis.set(xscale="log", xlabel="time of the gradient flow")
@@ -59,10 +58,12 @@ def theory_features(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
     axes[0, 1].set(ylabel=PRE_LOSS, yscale="log", title=PRE_LOSS)
     last = values[values.time == values.time.max()].value.min() ** 2  # loss before it is learned
     axes[0, 1].set_ylim(0.1 * last, 2 * losses.value.max())
-    drawn = [values, closed, losses, off.assign(metric="off_diagonal", value=off["mean"])]
-    for metric, colour in zip(DISTANCES, sns.color_palette("colorblind"), strict=False):
+    drawn = [values, closed, losses]
+    colours = sns.color_palette("colorblind")[: len(DISTANCES)]
+    for metric, colour, marker in zip(DISTANCES, colours, "osx", strict=True):
         own = simulated[simulated.metric == metric]
-        axes[0, 2].plot(own.tau, own.value, "o", ms=3, color=colour, label=DISTANCES[metric])
+        style = {"ms": 4, "mfc": "none", "color": colour, "label": DISTANCES[metric]}
+        axes[0, 2].plot(own.tau, own.value, marker, **style)
         drawn.append(own)
     bound = closed[closed.metric.isin(DISTANCES)]
     axes[0, 2].plot(bound.tau, bound.value, color="black", ls=":", label=r"$\exp(-C\tau)$")
@@ -74,14 +75,16 @@ def theory_features(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
 
 
 def theory_noise(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
-    """Loss under noise by features learned, with the inflection point (Proposition 4.3)."""
-    figure, axes = grid(1, 1)
-    axis = axes[0, 0]
+    """Loss under noise, with the inflection point, and simulation by closed form (Prop. 4.3)."""
+    figure, axes = grid(1, 2)
+    axis, share = axes[0]
     shades = Shades(data.gamma, r"noise $\gamma$")
     drawn = []
     for gamma, own in data.groupby("gamma"):
         table = both(own[own.metric == "loss"], ["features"])
         curve(axis, table, shades.colour(gamma))
+        scale = {key: table[key] / table.closed_form for key in ("mean", "std", "closed_form")}
+        curve(share, table.assign(**scale), shades.colour(gamma))
         place = own[(own.metric == "inflection") & (own.selection == "closed_form")].value.iloc[0]
         ring(axis, table, place, shades.colour(gamma))
         found = own[(own.metric == "inflection") & (own.selection == "simulated")].value
@@ -89,6 +92,7 @@ def theory_noise(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFra
     axis.set(ylabel=f"expected {PRE_LOSS}", title="rings: inflection, closed form")
     drawn = pd.concat(drawn, ignore_index=True)
     log_values(axis, drawn)
+    share.set(ylabel="simulated / closed form", title="mean, s.d. of networks")
     shades.explain(figure, axes)
     return figure, drawn
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tqdm import tqdm
 
+from overtrain import PipelineError
 from overtrain import linear_network as linear
 from overtrain.measurements import row
 from overtrain.provenance import seed_of
@@ -38,7 +39,10 @@ class Network:
         return np.random.default_rng(seed_of("theory", self.name, self.seed, *purpose))
 
     def flow(self, tau: float, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return linear.gradient_flow(self.u, self.v, self.features, tau, times)
+        try:
+            return linear.gradient_flow(self.u, self.v, self.features, tau, times)
+        except RuntimeError as error:
+            raise PipelineError(f"theory: tau {tau:g} cannot be integrated: {error}") from error
 
 
 def simulate(experiment: str, config: dict) -> list[dict]:
