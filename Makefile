@@ -13,7 +13,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --profile profiles/demo --quiet rules -- all_figures all_tables
-	@echo "Figures: results/figures/overtrained/*.pdf (.png, .csv, .json)   Tables: results/tables/overtrained/*.md"
+	@echo "Figures: results/figures/*/*.pdf (.png, .csv, .json)   Tables: results/tables/*/*.md"
 
 test: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadfile --durations 15
