@@ -12,5 +12,5 @@ with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)
     tokens = json.loads(snakemake.params.config)["tokens"]
     text = held_out_text(Path(snakemake.input.corpus), sweep.context, tokens)
-    rows = sweep.measure("c4", "held_out", partial(language_modelling, examples=text))
+    rows = sweep.measure("c4", {"held_out": partial(language_modelling, examples=text)})
     measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())

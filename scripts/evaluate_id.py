@@ -8,10 +8,10 @@ from overtrain.sweep import Sweep
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)
-    rows = []
-    for split in ("validation", "test"):
-        data = TaskSplit(
-            sweep.task, split, sweep.task_settings["kind"], sweep.encoder, sweep.context
-        )
-        rows += sweep.measure("id", split, data.score)
+    kind = sweep.task_settings["kind"]
+    scores = {
+        split: TaskSplit(sweep.task, split, kind, sweep.encoder, sweep.context).score
+        for split in ("validation", "test")
+    }
+    rows = sweep.measure("id", scores)
     measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())

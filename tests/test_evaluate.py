@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from overtrain import PipelineError
+from overtrain.architecture import IGNORE
 from overtrain.corpora import Corpus
 from overtrain.evaluate import (
     Score,
@@ -20,6 +21,7 @@ from overtrain.evaluate import (
     held_out_text,
     language_modelling,
     sequence_losses,
+    target_positions,
 )
 from overtrain.olmo import Olmo, load_checkpoint, load_tensors
 from overtrain.tasks import Choices, Examples
@@ -95,6 +97,17 @@ def test_how_sequences_are_batched_changes_nothing(stack, language_task, checkpo
     for i, row in enumerate(rows):
         alone = token_losses(load_checkpoint(checkpoint), (row["text"] + "\n")[:33])
         assert found[0, i] == pytest.approx(sum(alone), abs=1e-4)
+
+
+def test_only_positions_with_a_target_have_logits():
+    targets = np.full((2, 3, 5), IGNORE)
+    targets[0, 1, 2:4] = 7
+    targets[1, 2, 4] = 8
+    where = target_positions(targets)
+    assert where.shape == (2, 2)
+    found = np.take_along_axis(targets.reshape(2, -1), where, axis=1)
+    assert sorted(found[0]) == [7, 7] and sorted(found[1]) == [IGNORE, 8]
+    assert target_positions(np.zeros((2, 3, 5), int)) is None  # all have one
 
 
 def test_batches_cover_all_sequences_once_and_keep_to_their_size():

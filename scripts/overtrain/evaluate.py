@@ -36,26 +36,64 @@ class Score:
             rows.append(row(identity, "accuracy", p, float(np.sqrt(p * (1 - p) / self.n)), self.n))
         return rows
 
+    def placed(self, places: np.ndarray, runs: int) -> Score:
+        """The same at `places` of a larger stack, whose other runs are NaN."""
+
+        def spread(values: np.ndarray | None) -> np.ndarray | None:
+            if values is None:
+                return None
+            full = np.full(runs, np.nan)
+            full[places] = values
+            return full
+
+        return Score(spread(self.loss), spread(self.stderr), self.n, spread(self.accuracy))
+
 
 @torch.inference_mode()
 def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.ndarray:
     """Summed negative log likelihood (runs, n) of each sequence, in nats, float64.
 
-    Sequences are taken by length, so that a batch is hardly padded; each batch is shared by all
-    runs.
+    `batch_tokens` of the whole stack are in a pass, at least a sequence of each run. Sequences are
+    taken by length, so that a batch is hardly padded; each batch is shared by all runs.
     """
     device = model.lm_head.weight.device
     order = np.argsort(examples.lengths, kind="stable")
-    sums = np.empty((model.runs, len(examples)))
-    for batch in batches(examples.lengths[order], batch_tokens):
+    sums = np.zeros((model.runs, len(examples)))
+    for batch in batches(examples.lengths[order], batch_tokens // model.runs):
         chosen = order[batch]
         length = int(examples.lengths[chosen].max())
-        inputs = torch.from_numpy(examples.inputs[chosen, :length]).to(device)
-        targets = torch.from_numpy(examples.targets[chosen, :length]).to(device)
-        shape = (model.runs, *inputs.shape)
-        losses = model.losses(inputs.expand(shape), targets.expand(shape).contiguous())
-        sums[:, chosen] = losses.sum(-1, dtype=torch.float64).cpu().numpy()
+        targets = examples.targets[chosen, :length]
+        where = target_positions(targets[None])
+        if where is not None:
+            targets = targets.reshape(-1)[where]
+        arrays = (examples.inputs[chosen, :length], targets, where)
+        inputs, targets, where = (
+            None if a is None else torch.from_numpy(a).to(device) for a in arrays
+        )
+        losses = model.losses(
+            inputs.expand(model.runs, *inputs.shape),
+            targets.expand(model.runs, *targets.shape[-2 if where is None else -1 :]).contiguous(),
+            where=None if where is None else where.expand(model.runs, -1),
+        )
+        losses = losses.flatten(1).double()
+        sequence = torch.arange(len(chosen), device=device).repeat_interleave(length)
+        sequence = sequence if where is None else sequence[where[0]]
+        total = losses.new_zeros(model.runs, len(chosen)).index_add_(1, sequence, losses)
+        sums[:, chosen] = total.cpu().numpy()
     return sums
+
+
+def target_positions(targets: np.ndarray) -> np.ndarray | None:
+    """Positions (rows, most targets) that hold the targets of (rows, sequences, length).
+
+    A row with fewer targets is filled up with positions that have none. None if most positions hold
+    a target: then all are computed.
+    """
+    mask = targets.reshape(len(targets), -1) != IGNORE
+    most = mask.sum(1).max()
+    if most > 0.75 * mask.shape[1]:
+        return None
+    return np.sort(np.argsort(~mask, axis=1, kind="stable")[:, :most], axis=1)
 
 
 def batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[slice]:
@@ -97,6 +135,10 @@ class TaskSplit:
         rows = read_split(folder, split, kind)
         encode = encode_texts if kind == "language_modelling" else encode_choices
         self.data: Examples | Choices = encode(rows, encoder, context)
+
+    @property
+    def examples(self) -> Examples:
+        return self.data.examples if isinstance(self.data, Choices) else self.data
 
     def score(self, model: Olmo, batch_tokens: int) -> Score:
         measure = classification if isinstance(self.data, Choices) else language_modelling

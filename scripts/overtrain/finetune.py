@@ -3,15 +3,15 @@
 Each run is exactly the run it would be alone: it has its own learning rate, clip, moments and
 dropout masks, and the data order of its seed, which all learning rates of a seed share. All epochs
 are trained; of every run the epoch that is best on the validation split and the last one are kept
-(paper, C.1: early stopping over epochs).
+(paper, C.1: early stopping over epochs). A run whose validation loss is not finite leaves the stack
+at the end of that epoch.
 
-Weights are kept as the change from the base in bfloat16: the change is what a run is, and half the
-bytes.
+Little is computed for nothing: a batch's short and long sequences are taken apart where padding
+them together costs more, and only positions with a target have logits.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,20 +19,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from overtrain import PipelineError
+from overtrain import snapshots as kept
 from overtrain.architecture import IGNORE, Architecture
 from overtrain.dropout import DropoutPerRun, Rates
-from overtrain.evaluate import TaskSplit
+from overtrain.evaluate import TaskSplit, sequence_losses, target_positions
 from overtrain.measurements import row
-from overtrain.olmo import LOGITS, Olmo, load_tensors, read_architecture
+from overtrain.memory import stack_width
+from overtrain.olmo import Olmo, load_tensors, read_architecture
 from overtrain.optimizer import FlatAdamW
 from overtrain.provenance import seed_of, whole_folder
 from overtrain.schedule import fraction
+from overtrain.snapshots import Snapshot
 from overtrain.tasks import Examples, encode_choices, encode_texts, read_split, right_answers
 from overtrain.tokenizer import load_encoder
 
@@ -68,40 +68,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A run after one of its epochs, kept as its "best", its "last", or both."""
-
-    learning_rate: float
-    seed: int
-    epoch: int
-    selections: tuple[str, ...]
-
-    def identity(self) -> dict:
-        return {"learning_rate": self.learning_rate, "seed": self.seed, "epoch": self.epoch}
-
-
-@dataclass(frozen=True)
 class Machine:
     """How to run it, not what: bytes of memory for the stack, tokens in a pass."""
 
     memory: int
     batch_tokens: int
-
-
-def runs_per_stack(a: Architecture, sequences: int, length: int, memory: int) -> int:
-    """How many runs fit into `memory` bytes, at least one.
-
-    Per run: weights, gradient, two moments, the update and a copy of the embedding for its lookup
-    in float32, and two kept snapshots in bfloat16; the activations that the backward pass needs,
-    per token and layer about 16 vectors of the hidden size and 4 of the MLP's; logits with their
-    gradient.
-    """
-    weights = a.parameter_counts()["total"] * (6 * 4 + 2 * 2)
-    per_token = a.layers * (16 * a.hidden_size + 4 * a.mlp_size)
-    positions = sequences * length
-    logits = 3 * a.vocabulary * min(positions, max(1, LOGITS // a.vocabulary))
-    activations = 4 * (per_token * positions + logits)
-    return max(1, memory // (weights + activations))
 
 
 def finetune(
@@ -132,10 +103,23 @@ def finetune(
         examples = right_answers(choices, settings["loss_on"])
     validation = TaskSplit(task, "validation", kind, encoder, a.context)
     runs = [Run(rate, seed) for seed in recipe.seeds for rate in recipe.learning_rates]
-    length = int(examples.lengths.max())
-    width = runs_per_stack(a, recipe.batch_size, length, machine.memory)
+
+    def stack_of(own: list[Run]) -> Stack:
+        return Stack(a, weights, own, recipe, identity["task"], device)
+
+    def probe(members: int) -> None:
+        """The most that a stack holds at a time: a batch of the longest, an evaluation's batch."""
+        stack = stack_of(runs[:members])
+        order = np.argsort(-examples.lengths)[: recipe.batch_size]
+        stack.step(examples, np.tile(order, (len(stack.seeds), 1)), 0.0)
+        longest = validation.examples.longest(machine.batch_tokens // members)
+        sequence_losses(stack.model, longest, machine.batch_tokens)
+        stack.keep_epoch(1, np.ones(members, bool))
+
+    least = 16 * a.parameter_counts()["total"]  # weights, gradient, two moments in float32
+    width = stack_width(probe, len(runs), machine.memory, least, device)
     print(f"{len(runs)} runs in stacks of at most {width}")
-    print(f"{len(examples)} examples of at most {length} tokens")
+    print(f"{len(examples)} examples of at most {examples.lengths.max()} tokens")
     measurements = []
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
     with (
@@ -143,14 +127,15 @@ def finetune(
         tqdm(total=steps * len(runs), unit="step", mininterval=5, desc=recipe.name) as bar,
     ):
         for number, start in enumerate(range(0, len(runs), width)):
-            stack = Stack(a, weights, runs[start : start + width], recipe, identity["task"], device)
+            stack = stack_of(runs[start : start + width])
             measurements += stack.train(examples, validation, machine, identity, bar)
             stack.save(folder / f"{number:03d}.safetensors")
+            del stack  # before the next takes its memory
     return measurements
 
 
 class Stack:
-    """Some runs of a sweep, trained together."""
+    """Some runs of a sweep, trained together; `going` are the numbers of those still in it."""
 
     def __init__(
         self,
@@ -162,17 +147,25 @@ class Stack:
         device: torch.device,
     ):
         self.runs, self.recipe, self.task, self.device = runs, recipe, task, device
-        self.base = {name: tensor.to(device) for name, tensor in base.items()}
-        self.model = Olmo(architecture, len(runs)).to(device).load(self.base)
+        self.going = np.arange(len(runs))
+        self.seeds = sorted({run.seed for run in runs})
+        self.row = np.array([self.seeds.index(run.seed) for run in runs])  # of a run in a batch
+        self.model = Olmo(architecture, len(runs)).to(device).load(base)
         rates = torch.tensor([run.learning_rate for run in runs])
         self.optimizer = FlatAdamW(
             self.model, rates, recipe.betas, recipe.weight_decay, recipe.clip
         )
+        self.base = self.optimizer.weights[0].clone()
+        self.shapes = {name: p.shape[1:] for name, p in self.model.named_parameters()}
         self.drop = None
         if recipe.dropout:
             seeds = [seed_of("dropout", task, recipe.name, r.learning_rate, r.seed) for r in runs]
             self.drop = DropoutPerRun(recipe.dropout, seeds, device)
-        self.best: list[tuple[int, dict[str, Tensor]]] = [(0, {})] * len(runs)  # epoch, change
+        # Changes from the base, (runs, parameters): of each run's best epoch so far, of its last.
+        size = (len(runs), len(self.base))
+        self.best = torch.full(size, torch.nan, dtype=torch.bfloat16, device=device)
+        self.last = self.best.clone()
+        self.best_epoch = np.ones(len(runs), int)
 
     def train(
         self,
@@ -182,6 +175,7 @@ class Stack:
         identity: dict,
         bar: tqdm,
     ) -> list[dict]:
+        """All epochs of all runs; rows of measurements, NaN for a run that has left."""
         recipe = self.recipe
         per_epoch = -(-len(examples) // recipe.batch_size)
         lowest = np.full(len(self.runs), np.inf)
@@ -192,27 +186,19 @@ class Stack:
                 scale = fraction(recipe.scheduler, step, recipe.epochs * per_epoch, recipe.warmup)
                 self.step(examples, chosen, scale)
                 bar.update(len(self.runs))
-            score = validation.score(self.model, machine.batch_tokens)
+            if len(self.going):  # else: NaN as before
+                score = validation.score(self.model, machine.batch_tokens)
+                score = score.placed(self.going, len(self.runs))
             improved = score.loss < lowest  # False for NaN
             lowest = np.where(improved, score.loss, lowest)
-            change = self.change()
+            # A run that is never finite keeps its first epoch, and is recorded as diverged.
+            self.keep_epoch(epoch, improved | (epoch == 1))
             for r, run in enumerate(self.runs):
-                # A run that is never finite keeps its first epoch, so that it is recorded as
-                # diverged.
-                if improved[r] or epoch == 1:
-                    self.best[r] = (
-                        epoch,
-                        {name: delta[r].clone() for name, delta in change.items()},
-                    )
-                own = identity | {
-                    "learning_rate": run.learning_rate,
-                    "seed": run.seed,
-                    "epoch": epoch,
-                }
-                own |= {"evaluation": "training", "split": "validation"}
+                own = identity | {"learning_rate": run.learning_rate, "seed": run.seed}
+                own |= {"epoch": epoch, "evaluation": "training", "split": "validation"}
                 rows += score.rows(own, r)
-        self.last = change
-        distances = {"last": self.distances(change), "best": self.distances(self.best_change())}
+            self.leave(np.isfinite(score.loss[self.going]))
+        distances = {name: change.float().norm(dim=1) for name, change in self.changes().items()}
         for snapshot, r in self.snapshots():
             for selection in snapshot.selections:
                 own = identity | snapshot.identity() | {"selection": selection}
@@ -221,102 +207,108 @@ class Stack:
         return rows
 
     def batches(self, n: int, epoch: int) -> Iterator[np.ndarray]:
-        """Example numbers (runs, batch) of each step: a permutation for each seed and epoch."""
-        seeds = sorted({run.seed for run in self.runs})
-        orders = {
-            seed: np.random.default_rng(
-                seed_of("batch order", self.task, self.recipe.name, seed, epoch)
-            ).permutation(n)
-            for seed in seeds
-        }
-        order = np.stack([orders[run.seed] for run in self.runs])
+        """Example numbers (seeds, batch) of each step: a permutation for each seed and epoch."""
+        order = np.stack(
+            [
+                np.random.default_rng(
+                    seed_of("batch order", self.task, self.recipe.name, seed, epoch)
+                ).permutation(n)
+                for seed in self.seeds
+            ]
+        )
         for start in range(0, n, self.recipe.batch_size):
             yield order[:, start : start + self.recipe.batch_size]
 
     def step(self, examples: Examples, chosen: np.ndarray, scale: float) -> None:
-        """One step of every run on its own batch, (runs, batch) example numbers."""
-        # Padding is cut, but dropout is drawn for every position: its shape must not depend on what
-        # other runs of the stack happen to draw.
-        length = int((examples.lengths if self.drop else examples.lengths[chosen]).max())
-        inputs = torch.from_numpy(examples.inputs[chosen, :length]).to(self.device)
-        targets = torch.from_numpy(examples.targets[chosen, :length]).to(self.device)
+        """One step of every run on the batch of its seed, (seeds, batch) example numbers."""
+        if not len(self.going):
+            return
+        row = self.row[self.going]
+        counts = (examples.targets[chosen] != IGNORE).sum((1, 2))[row]
+        counts = torch.from_numpy(counts).to(self.device)
         cuda = self.device.type == "cuda"
-        precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
-        with precision:
-            losses = self.model.losses(inputs, targets, self.drop).flatten(1)
-        counts = (targets != IGNORE).flatten(1).sum(1)
-        (losses.sum(1) / counts).sum().backward()  # the sum keeps the runs' gradients apart
+        # Dropout is drawn for every position: its shape must not depend on what other runs draw.
+        parts = [chosen] if self.drop else by_length(chosen, examples.lengths)
+        for part in parts:
+            length = int((examples.lengths if self.drop else examples.lengths[part]).max())
+            targets = examples.targets[part, :length]
+            where = target_positions(targets)
+            if where is not None:
+                targets = np.take_along_axis(targets.reshape(len(targets), -1), where, axis=1)
+            arrays = (examples.inputs[part, :length], targets, where)
+            # (seeds, ...) to (runs, ...): learning rates of a seed share its batch.
+            inputs, targets, where = (
+                None if array is None else torch.from_numpy(array).to(self.device)[row]
+                for array in arrays
+            )
+            with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
+                losses = self.model.losses(inputs, targets, self.drop, where=where).flatten(1)
+            (losses.sum(1) / counts).sum().backward()  # the sum keeps the runs' gradients apart
         self.optimizer.step(scale)
 
     @torch.no_grad()
-    def change(self) -> dict[str, Tensor]:
-        """Change of every weight from the base, (runs, out, in), bfloat16 on the CPU."""
-        return {
-            name: (parameter - self.base[name]).to(torch.bfloat16).cpu()
-            for name, parameter in self.model.named_parameters()
-        }
+    def keep_epoch(self, epoch: int, improved: np.ndarray) -> None:
+        """Keep the weights as they are as the runs' last, and as the best of the `improved`."""
+        change = (self.optimizer.weights - self.base).to(torch.bfloat16)
+        self.last.fill_(torch.nan)
+        self.last[self.going] = change
+        better = self.going[improved[self.going]]
+        self.best[better] = self.last[better]
+        self.best_epoch[improved] = epoch
 
-    def best_change(self) -> dict[str, Tensor]:
-        return {name: torch.stack([b[name] for _, b in self.best]) for name in self.base}
+    def leave(self, finite: np.ndarray) -> None:
+        """Drop the runs that have diverged, (going,), from the stack."""
+        if finite.all():
+            return
+        members = np.flatnonzero(finite)
+        self.going = self.going[members]
+        self.optimizer.keep(torch.from_numpy(members).to(self.device))
+        self.model.runs = len(members)
+        if self.drop:
+            self.drop.generators = [self.drop.generators[m] for m in members]
 
-    @staticmethod
-    def distances(change: dict[str, Tensor]) -> Tensor:
-        """L2 norm over all weights, (runs,)."""
-        return sum(delta.float().pow(2).flatten(1).sum(1) for delta in change.values()).sqrt()
+    def changes(self) -> dict[str, Tensor]:
+        return {"best": self.best, "last": self.last}
 
     def snapshots(self) -> list[tuple[Snapshot, int]]:
         """The epochs to keep of each run, and the run's place in the stack; best first."""
         found = []
         for r, run in enumerate(self.runs):
-            best = self.best[r][0]
+            best = int(self.best_epoch[r])
             last = self.recipe.epochs
             for epoch in sorted({best, last}):
-                kept = tuple(n for n, e in (("best", best), ("last", last)) if e == epoch)
-                found.append((Snapshot(run.learning_rate, run.seed, epoch, kept), r))
+                own = tuple(n for n, e in (("best", best), ("last", last)) if e == epoch)
+                found.append((Snapshot(run.learning_rate, run.seed, epoch, own), r))
         return found
 
     def save(self, path: Path) -> None:
-        """Changes (snapshots, out, in) by tensor name; which snapshots, in the file's metadata."""
+        """Write the snapshots' changes, split into the model's tensors."""
         snapshots = self.snapshots()
-        tensors = {}
-        for name in self.base:
-            parts = [
-                self.best[r][1][name] if "best" in s.selections else self.last[name][r]
-                for s, r in snapshots
-            ]
-            tensors[name] = torch.stack(parts)
-        description = [s.identity() | {"selections": s.selections} for s, _ in snapshots]
-        save_file(tensors, path, {"snapshots": json.dumps(description)})
+        changes = self.changes()
+        rows = torch.stack([changes[s.selections[0]][r] for s, r in snapshots]).cpu()
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        tensors = {
+            name: part.reshape(-1, *shape).contiguous()
+            for (name, shape), part in zip(self.shapes.items(), rows.split(sizes, 1), strict=True)
+        }
+        kept.save([s for s, _ in snapshots], tensors, path)
 
 
-def load_stacks(
-    base: Path, runs: Path, width: int, device: torch.device
-) -> Iterator[tuple[list[Snapshot], Olmo]]:
-    """A sweep's snapshots in stacks of at most `width`, as base + change; base first.
+def by_length(chosen: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """A batch, (seeds, batch) example numbers, in parts of like lengths.
 
-    The first stack's first member is the unmodified checkpoint, selection "base" at learning rate
-    0: every change is then taken against the same text, batch and arithmetic.
+    Sorted, it is halved as long as that saves a fifth of its padded positions: less is not worth
+    more and smaller products.
     """
-    a = read_architecture(base)
-    weights = load_tensors(base)
-    paths = sorted(runs.glob("*.safetensors"))
-    if not paths:
-        raise PipelineError(f"{runs}: no fine-tuned weights; run the sweep again")
-    start: list[Snapshot] = [Snapshot(0.0, -1, 0, ("base",))]
-    for path in paths:
-        with safe_open(path, "pt") as file:
-            names = set(file.keys())
-            if names != set(weights):
-                raise PipelineError(f"{path}: its tensors are not those of {base}")
-            described = json.loads(file.metadata()["snapshots"])
-            snapshots = [Snapshot(**d | {"selections": tuple(d["selections"])}) for d in described]
-            for first in range(0, len(snapshots), width):
-                own = snapshots[first : first + width]
-                tensors = {}
-                for name, tensor in weights.items():
-                    delta = file.get_slice(name)[first : first + width].float()
-                    parts = torch.zeros(len(start), *tensor.shape)
-                    tensors[name] = tensor + torch.cat([parts, delta])
-                members = start + own
-                yield members, Olmo(a, len(members)).load(tensors).to(device)
-                start = []
+    order = np.argsort(lengths[chosen], axis=1, kind="stable")
+    return halves(np.take_along_axis(chosen, order, axis=1), lengths)
+
+
+def halves(chosen: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    middle = chosen.shape[1] // 2
+    if middle:
+        parts = chosen[:, :middle], chosen[:, middle:]
+        positions = [part.shape[1] * lengths[part].max() for part in (chosen, *parts)]
+        if sum(positions[1:]) < 0.8 * positions[0]:
+            return [piece for part in parts for piece in halves(part, lengths)]
+    return [chosen]

@@ -27,7 +27,7 @@ from overtrain.dropout import Dropout
 
 WEIGHTS = "model.safetensors"
 MUP = "mup.json"
-LOGITS = 2**26  # elements of the logits of one run that exist at a time, 256 MiB in float32
+LOGITS = 2**28  # elements of the logits of a stack that exist at a time, 1 GiB in float32
 
 
 class Matrix(nn.Module):
@@ -144,16 +144,25 @@ class Olmo(nn.Module):
         return self.lm_head(self.model(tokens, None))
 
     def losses(
-        self, tokens: Tensor, targets: Tensor, drop: Dropout | None = None, chunk: int | None = None
+        self,
+        tokens: Tensor,
+        targets: Tensor,
+        drop: Dropout | None = None,
+        chunk: int | None = None,
+        where: Tensor | None = None,
     ) -> Tensor:
         """Negative log likelihood in nats of each target: float32, as `targets`, 0 where IGNORE.
 
-        Logits exist for `chunk` positions of each run at a time (default: LOGITS // vocabulary)
-        and are computed again in the backward pass: a large vocabulary's memory stays bounded.
+        With `where`, numbers (..., targets) of the positions of a run that hold its targets, only
+        those have logits; `targets` and the result are (..., targets) then. Logits exist for
+        `chunk` positions of each run at a time (default: LOGITS in the whole stack) and are
+        computed again in the backward pass: a large vocabulary's memory stays bounded.
         """
         h = self.model(tokens, drop).flatten(-3, -2)  # (..., batch x length, hidden_size)
-        t = targets.flatten(-2)
-        chunk = chunk or max(1, LOGITS // self.architecture.vocabulary)
+        if where is not None:
+            h = h.gather(-2, where.unsqueeze(-1).expand(*where.shape, h.shape[-1]))
+        t = targets.reshape(h.shape[:-1])
+        chunk = chunk or max(1, LOGITS // (self.architecture.vocabulary * (self.runs or 1)))
         if t.shape[-1] <= chunk:
             return self._nll(h, t).view(targets.shape)
         parts = [

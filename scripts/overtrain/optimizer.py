@@ -44,11 +44,11 @@ class FlatAdamW:
         self.mean = torch.zeros_like(self.weights)
         self.square = torch.zeros_like(self.weights)
         self.steps = 0
-        multipliers = []
-        for (name, p), w in zip(named, self.weights.split(sizes, -1), strict=True):
-            w.copy_(p.detach().reshape(w.shape))
-            p.data, p.grad = w.view(p.shape), None
-            multipliers.append(model.architecture.lr_multiplier(name))
+        self.sizes = sizes
+        flat = [p.detach().flatten(len(stack)) for p in self.parameters]
+        torch.cat(flat, dim=-1, out=self.weights)
+        self._attach()
+        multipliers = [model.architecture.lr_multiplier(name) for name, _ in named]
         self.multiplier = torch.repeat_interleave(
             torch.tensor(multipliers, device=device), torch.tensor(sizes, device=device)
         )
@@ -56,6 +56,19 @@ class FlatAdamW:
         self.rate = rate.view(*stack, 1) if rate.dim() else rate
         self.betas, self.weight_decay, self.clip, self.eps = betas, weight_decay, clip, eps
         self._update = torch.compile(update) if device.type == "cuda" else update
+
+    def _attach(self) -> None:
+        """Make every parameter a view into `weights`."""
+        runs = self.weights.shape[:-1]
+        for p, w in zip(self.parameters, self.weights.split(self.sizes, -1), strict=True):
+            p.data, p.grad = w.view(*runs, *p.shape[len(runs) :]), None
+
+    def keep(self, members: Tensor) -> None:
+        """Go on with these members of the stack alone, (members,) their numbers."""
+        self.weights, self.mean = self.weights[members], self.mean[members]
+        self.square, self.gradient = self.square[members], self.gradient[members]
+        self.rate = self.rate[members]
+        self._attach()
 
     @torch.no_grad()
     def step(self, scale: float, average: Callable[[Tensor], None] | None = None) -> None:

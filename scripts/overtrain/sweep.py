@@ -15,9 +15,9 @@ from overtrain.allocator import keep_freed_memory
 from overtrain.catalogue import STUDY, Catalogue
 from overtrain.corpora import MANIFEST
 from overtrain.evaluate import Score, held_out_text
-from overtrain.finetune import load_stacks
 from overtrain.olmo import LOGITS, WEIGHTS, read_architecture
 from overtrain.provenance import sha256
+from overtrain.snapshots import load_stacks
 from overtrain.tokenizer import TextEncoder, load_encoder
 
 
@@ -60,32 +60,43 @@ class Sweep:
 
     @property
     def memory(self) -> int:
-        """Bytes a stack may take: most of the GPU's, or of the job's after torch itself."""
+        """Bytes that a stack may come to: most of the GPU's, or of what the rule asks for.
+
+        The rest is for what a measurement on small stacks does not show: fragmented memory.
+        """
         if self.device.type == "cuda":
             return int(0.85 * torch.cuda.mem_get_info()[0])
-        return int(0.8 * (self.snakemake.resources.mem_mb - 500) * 2**20)
+        return int(0.8 * self.snakemake.resources.mem_mb * 2**20)
 
     @property
     def width(self) -> int:
-        """Members of a stack in evaluation: weights, and the logits and activations of one pass."""
-        a = read_architecture(self.checkpoint)
-        tokens = max(self.batch_tokens, a.context)
-        logits = 3 * min(LOGITS, tokens * a.vocabulary)
-        member = 2 * a.parameter_counts()["total"] + logits + tokens * 8 * a.mlp_size
-        return max(1, self.memory // (4 * member))
+        """Members of a stack in evaluation.
 
-    def measure(self, evaluation: str, split: str, score: Callable[..., Score]) -> list[dict]:
-        """Rows of every snapshot of the sweep and of its base, for one evaluation and split."""
-        identity = self.identity | {"evaluation": evaluation, "split": split}
+        A pass has `batch_tokens` of the whole stack, or a window of each member where that is more:
+        three copies of its logits, and eight activations of the MLP's width. On a CPU torch and
+        the text take some 500 MB.
+        """
+        a = read_architecture(self.checkpoint)
+        window = 8 * a.context * a.mlp_size
+        fixed = (
+            3 * min(LOGITS, self.batch_tokens * a.vocabulary) + 8 * self.batch_tokens * a.mlp_size
+        )
+        free = self.memory - 4 * fixed - (500 * 2**20 if self.device.type == "cpu" else 0)
+        return max(1, free // (4 * (a.parameter_counts()["total"] + window)))
+
+    def measure(self, evaluation: str, scores: dict[str, Callable[..., Score]]) -> list[dict]:
+        """Rows of every snapshot of the sweep and of its base; scores: a function by split."""
         rows = []
         runs = Path(self.snakemake.input.runs)
         stacks = load_stacks(self.checkpoint, runs, self.width, self.device)
-        for snapshots, model in tqdm(stacks, desc=f"{evaluation} {split}", unit="stack"):
-            result = score(model, batch_tokens=self.batch_tokens)
-            for place, snapshot in enumerate(snapshots):
-                for selection in snapshot.selections:
-                    own = identity | snapshot.identity() | {"selection": selection}
-                    rows += result.rows(own, place)
+        for snapshots, model in tqdm(stacks, desc=evaluation, unit="stack"):
+            for split, score in scores.items():
+                identity = self.identity | {"evaluation": evaluation, "split": split}
+                result = score(model, batch_tokens=self.batch_tokens)
+                for place, snapshot in enumerate(snapshots):
+                    for selection in snapshot.selections:
+                        own = identity | snapshot.identity() | {"selection": selection}
+                        rows += result.rows(own, place)
         return rows
 
     def measure_under_noise(self, measure: Callable[..., list[dict]]) -> None:

@@ -205,6 +205,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def longest(self, tokens: int) -> Examples:
+        """The longest of them, padded to within `tokens`; at least one."""
+        chosen = np.argsort(-self.lengths)[: max(1, tokens // self.lengths.max())]
+        return Examples(self.inputs[chosen], self.targets[chosen], self.lengths[chosen])
+
 
 @dataclass(frozen=True)
 class Choices:
