@@ -280,15 +280,17 @@ def loss_along_direction(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd
             shown = [table[table["lambda"].isin(settings[panel])] for table in tables]
             for table in shown:
                 colour = shades.colour(table.tokens.iloc[0])
-                axis.plot(table["lambda"], table.rise, "o-", ms=2.5, lw=1.2, color=colour)
-            axis.margins(y=0.1)
-            limits = axis.get_ylim()  # those of the true loss: the other leaves the picture
+                # Pale and wide, so that the dashes on it are seen where the two agree.
+                axis.plot(table["lambda"], table.rise, color=colour, lw=2.5, alpha=0.4)
+                axis.plot(table["lambda"], table.rise, "o", ms=2.5, color=colour)
+            limits = axis.get_ylim()  # those of the true loss; the other may leave the picture
             for table in shown:
                 first = table.iloc[0]
                 x = np.linspace(table["lambda"].min(), table["lambda"].max(), 201)
                 y = first.slope * x + first.half_curvature * x**2
                 axis.plot(x, y, "--", lw=1, color=shades.colour(first.tokens))
             axis.set(ylim=limits, ylabel=r"$L(\theta + \lambda v) - L(\theta)$ (nats)")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
             axis.set_xlabel(f"$\\lambda$ ({'0 base, 1 fine-tuned' if task else 'x initial std'})")
             axis.set_title("\n".join(settings["titles"][name] for name in (model, task) if name))
             drawn += [table.assign(model=model, task=task, panel=panel) for table in shown]
