@@ -290,7 +290,7 @@ def loss_along_direction(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd
                 y = first.slope * x + first.half_curvature * x**2
                 axis.plot(x, y, "--", lw=1, color=shades.colour(first.tokens))
             axis.set(ylim=limits, ylabel=r"$L(\theta + \lambda v) - L(\theta)$ (nats)")
-            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             axis.set_xlabel(f"$\\lambda$ ({'0 base, 1 fine-tuned' if task else 'x initial std'})")
             axis.set_title("\n".join(settings["titles"][name] for name in (model, task) if name))
             drawn += [table.assign(model=model, task=task, panel=panel) for table in shown]
