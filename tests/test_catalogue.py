@@ -22,6 +22,7 @@ SLICES = {
     "c4_slice": ("OLMo-30M",),
     "perturbation_slice": ("OLMo-30M",),
     "sharpness_slice": ("OLMo-30M",),
+    "interpolation_slice": ("OLMo-30M", "gaussian"),
     "theory_slice": ("fine_tuning",),
     "aggregate_slice": (PAPER, "fig05"),
     "figure_slice": (PAPER, "fig05"),
@@ -413,6 +414,63 @@ def test_the_sharpness_figure_asks_for_every_checkpoint_and_says_the_scale(confi
     settings = json.loads(catalogue.figure_slice(PAPER, "theory_sharpness"))
     assert settings["scale"] == "demo scale" and settings["models"] == ["OLMo-30M"]
     assert settings["titles"] == {"OLMo-30M": "OLMo-30M"}
+
+
+DIRECTIONS = {
+    "gaussian": ("interpolation_slice", "OLMo-30M", "gaussian"),
+    "fine-tuning": ("interpolation_slice", "OLMo-30M", "fine_tuning"),
+    **{f: ("figure_slice", PAPER, f) for f in ("fig09", "fig10")},
+    "rows of fig09": ("aggregate_slice", PAPER, "fig09"),
+    "run": ("sweep_slice", "ag_news", "direction"),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changes"),
+    [
+        ("interpolation.tokens", 9, {"gaussian", "fine-tuning"}),
+        ("interpolation.last", 2, {"rows of fig09"}),
+        ("interpolation.gaussian.seed", 9, {"gaussian"}),
+        ("interpolation.gaussian.wide", [-1, 3], {"gaussian", "fig09"}),
+        ("interpolation.gaussian.near", [-0.02, 0.02], {"gaussian", "fig09"}),  # wide has these
+        ("interpolation.fine_tuning.near", [0, 0.5], {"fine-tuning", "fig10"}),
+        ("recipes.direction.learning_rates", [0.1], {"run"}),
+        ("recipes.default.learning_rates", [0.1], set()),
+        ("perturbation.gammas", [0.1], set()),
+        ("scale", "demo scale", {"fig09", "fig10"}),
+    ],
+)
+def test_a_slice_of_a_direction_holds_its_own_settings_only(config, path, value, changes):
+    assert changed_by(config, path, value, DIRECTIONS) == changes
+
+
+def test_a_lambda_that_another_panel_shows_is_not_measured_again(config):
+    slice_ = Catalogue(config).interpolation_slice("OLMo-30M", "fine_tuning")
+    own = config["interpolation"]["fine_tuning"]
+    own["near"], own["wide"] = [*own["near"], 0.25], [x for x in own["wide"] if x not in (0, 0.25)]
+    assert Catalogue(config).interpolation_slice("OLMo-30M", "fine_tuning") == slice_
+    assert 0.0 in json.loads(slice_)["lambdas"]
+
+
+def test_the_direction_figures_ask_for_the_last_budgets_of_the_first_seed(config):
+    config["models"]["OLMo-30M"]["seeds"] = [0, 1]
+    catalogue = Catalogue(config)
+    folder = "results/measurements/OLMo-30M"
+    files = [f"{folder}/{b}/interpolation.parquet" for b in ("32B", "64B", "128B")]
+    assert catalogue.measurements(PAPER, "fig09") == files
+    files = [f"{folder}/{b}/ag_news/direction/interpolation.parquet" for b in BUDGETS[-3:]]
+    assert catalogue.measurements(PAPER, "fig10") == files
+    config["models"]["OLMo-30M"]["seeds"] = [1]
+    config["interpolation"]["last"] = 1
+    files = [f"{folder}/128B-seed1/interpolation.parquet"]
+    assert Catalogue(config).measurements(PAPER, "fig09") == files
+
+
+def test_the_direction_figures_know_their_panels(config):
+    for figure, direction in (("fig09", "gaussian"), ("fig10", "fine_tuning")):
+        settings = json.loads(Catalogue(config).figure_slice(PAPER, figure))
+        own = config["interpolation"][direction]
+        assert (settings["near"], settings["wide"]) == (own["near"], own["wide"])
 
 
 def test_runtime_grows_with_tokens_and_attempts_up_to_the_limit(config):

@@ -232,6 +232,32 @@ FAULTS = {
     ),
     "no noise": ("sharpness/gammas/0", 0, ["sharpness.gammas.0 is 0", "greater than 0"]),
     "wrong key of sharpness": ("sharpness/gamma", [0.1], ["sharpness: ", "'gamma'", "'gammas'"]),
+    "no text to measure a direction on": (
+        "interpolation/tokens",
+        0,
+        ["interpolation.tokens is 0", "at least 1", "held-out text"],
+    ),
+    "no budgets along a direction": ("interpolation/last", 0, ["interpolation.last is 0"]),
+    "a panel of one lambda": (
+        "interpolation/gaussian/near",
+        [0],
+        ["interpolation.gaussian.near is [0]", "at least 2"],
+    ),
+    "a direction of many runs": (
+        "figures/overtrained/fig10/recipe",
+        "default",
+        ["fig10.recipe is 'default'", "27 learning rates", "3 seeds", "one run"],
+    ),
+    "a direction of two seeds": (
+        "recipes/direction/seeds",
+        [0, 1],
+        ["fig10.recipe is 'direction'", "2 seeds", "one run"],
+    ),
+    "a fine-tuning direction without a recipe": (
+        "figures/overtrained/fig10/recipe",
+        DELETE,
+        ["figures.overtrained.fig10", "'recipe'", "'tasks'"],
+    ),
     "another experiment than its figure's": (
         f"{TRADEOFF}/experiment",
         "noise",

@@ -1,5 +1,6 @@
 """Curvature against exact Hessians and differences of losses; Proposition D.1 on small models."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from overtrain.architecture import Architecture
+from overtrain.curvature import second_order, second_order_on_text
 from overtrain.evaluate import held_out_text
 from overtrain.olmo import Olmo, load_checkpoint, save_checkpoint
-from overtrain.perturb import initial_std, noise, perturb_gaussian
-from overtrain.sharpness import curvatures, sharpness
+from overtrain.perturb import gaussian_direction, initial_std, perturb_gaussian
+from overtrain.sharpness import sharpness
 from overtrain.tasks import Examples
 
 CPU = torch.device("cpu")
@@ -45,7 +47,16 @@ class Tiny:
 
     def curvatures(self, directions: torch.Tensor, batch_tokens: int = 10**9) -> np.ndarray:
         own = [self.split(v.float()) for v in directions]
-        return curvatures(self.model, self.text, own, batch_tokens)
+        return second_order_on_text(self.model, self.text, own, batch_tokens)[:, 1]
+
+    def exactly(self, direction: torch.Tensor) -> np.ndarray:
+        """Slope and curvature in float64."""
+        double = copy.deepcopy(self.model).double()
+        return second_order_on_text(double, self.text, [self.split(direction)], 48)[0]
+
+    def along(self, direction: torch.Tensor, *steps: float) -> np.ndarray:
+        """The loss at the weights + step x direction, float64."""
+        return np.array([self.loss(self.weights + x * direction).item() for x in steps])
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +97,52 @@ def covariance(tiny) -> torch.Tensor:
     std = initial_std(tiny.folder)
     parts = tiny.split(torch.ones_like(tiny.weights))
     return torch.cat([(std[name] * part).flatten() ** 2 for name, part in parts.items()])
+
+
+def test_a_quadratic_loss_is_its_second_order_exactly():
+    """Slope included, for any loss of several tensors: L(theta + v) follows to the last digits."""
+    generator = torch.Generator().manual_seed(1)
+    h = torch.randn((7, 7), generator=generator, dtype=torch.float64)
+    b, *points = torch.randn((5, 7), generator=generator, dtype=torch.float64)
+
+    def split(flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"matrix": flat[:6].view(2, 3), "scalar": flat[6]}
+
+    def loss(own: dict[str, torch.Tensor]) -> torch.Tensor:
+        x = torch.cat([own["matrix"].flatten(), own["scalar"][None]])
+        return x @ h @ x / 2 + b @ x + 3
+
+    theta, *directions = points
+    found = second_order(loss, split(theta), [split(v) for v in directions])
+    assert found.shape == (3, 2) and found.dtype == np.float64
+    for v, (slope, curvature) in zip(directions, found, strict=True):
+        hessian = (h + h.T) / 2  # h itself is not symmetric
+        assert slope == pytest.approx(((hessian @ theta + b) @ v).item(), rel=1e-13)
+        assert curvature == pytest.approx((v @ hessian @ v).item(), rel=1e-13)
+        moved = loss(split(theta + 5 * v)).item()
+        expanded = loss(split(theta)).item() + 5 * slope + 12.5 * curvature
+        assert moved == pytest.approx(expanded, rel=1e-13)
+
+
+def test_slope_and_curvature_are_the_differences_of_the_loss(tiny):
+    h, slopes = 1e-4, []
+    for v in tiny.directions(6):
+        slope, curvature = tiny.exactly(v)
+        at = tiny.along(v, -2 * h, -h, 0, h, 2 * h)  # errors of order h^4
+        assert slope == pytest.approx(np.dot([1, -8, 0, 8, -1], at) / (12 * h), rel=1e-6)
+        second = np.dot([-1, 16, -30, 16, -1], at) / (12 * h**2)
+        assert curvature == pytest.approx(second, rel=1e-6)
+        slopes.append(abs(slope))
+    assert max(slopes) > 0.3
+
+
+def test_what_the_second_order_misses_is_of_third_order(tiny):
+    for v in tiny.directions(4):
+        slope, curvature = tiny.exactly(v)
+        steps = np.array([2e-4, 1e-4, 5e-5])
+        start, *moved = tiny.along(v, 0, *steps)
+        missed = moved - start - steps * slope - steps**2 * curvature / 2
+        assert missed[:2] / missed[1:] == pytest.approx([8, 8], rel=0.05)
 
 
 def test_curvature_is_the_second_difference_of_the_loss(tiny):
@@ -177,11 +234,8 @@ def test_the_draws_are_those_of_the_gaussian_measurements(checkpoint, corpus):
         mean = (loss[0.1, seed] + loss[-0.1, seed]) / 2
         found = values(rows, "loss_change")[0.1, seed]
         assert found == pytest.approx(mean - loss[0.0, -1], abs=1e-6) and found > 0.01
-        std = initial_std(checkpoint)
-        model = load_checkpoint(checkpoint)
-        shapes = {name: p.shape for name, p in model.named_parameters()}
-        v = {n: std[n] * noise("tiny", n, seed, shape) for n, shape in shapes.items()}
-        half = curvatures(model, text, [v], 512)[0] / 2
+        v = gaussian_direction(checkpoint, "tiny", seed)
+        half = second_order_on_text(load_checkpoint(checkpoint), text, [v], 512)[0, 1] / 2
         assert values(rows, "half_curvature")[None, seed] == pytest.approx(half, rel=1e-5)
 
 

@@ -95,22 +95,25 @@ def copy_of(folder: Path, place: Path) -> Path:
 
 PAPER = {
     "build_corpus": 1,
-    "prepare_task": 10,
+    "prepare_task": 11,
     "pretrain": 6,
-    "finetune": 60,
+    "finetune": 60 + 3,
     "perturb_gaussian": 6,
     "evaluate_id": 60,
     "evaluate_c4": 60,
     "measure_sharpness": 6,
+    "interpolate_gaussian": 3,
+    "interpolate_finetuning": 3,
     "simulate_theory": 3,
     "download_published": 1,
     "read_published": 1,
-    "aggregate": 11 + 12,
-    "figure": 11 + 12,
+    "aggregate": 13 + 12,
+    "figure": 13 + 12,
     "all_figures": 1,
 }
 SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
 FIG05 = SIX_TASKS | {"evaluate_id": 36, "evaluate_c4": 36, "aggregate": 1, "figure": 1}
+FIG09 = {"build_corpus": 1, "pretrain": 3, "aggregate": 1, "figure": 1}
 FIG08 = {"build_corpus": 1, "prepare_task": 1, "pretrain": 6, "finetune": 6}
 
 
@@ -140,6 +143,11 @@ sys.exit(done.returncode)
         (["fig05"], FIG05 | {"fig05": 1}),
         (["results/figures/overtrained/fig05.pdf"], FIG05),
         (["fig08"], FIG08 | {"aggregate": 1, "figure": 1, "fig08": 1}),
+        (["fig09"], FIG09 | {"interpolate_gaussian": 3, "fig09": 1}),
+        (
+            ["fig10"],
+            FIG09 | {"prepare_task": 1, "finetune": 3, "interpolate_finetuning": 3, "fig10": 1},
+        ),
         (
             ["all_tables"],
             {"download_published": 1, "read_published": 1, "aggregate": 3}
@@ -153,7 +161,17 @@ sys.exit(done.returncode)
         (["--profile", "profiles/gpu"], PAPER),
         (["--profile", "slurm", "all_figures"], PAPER),
     ],
-    ids=["alias", "path", "no evaluation", "tables", "theory", "one GPU", "Slurm"],
+    ids=[
+        "alias",
+        "path",
+        "no evaluation",
+        "Gaussian",
+        "one run",
+        "tables",
+        "theory",
+        "one GPU",
+        "Slurm",
+    ],
 )
 def test_a_plan_asks_for_its_own_slice_only(repository, arguments, jobs):
     assert planned(repository, *arguments) == jobs
@@ -206,7 +224,8 @@ def test_style(repository, line):
 CHAIN = {"finetune": 2, "evaluate_id": 2, "evaluate_c4": 2}
 SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
-DRAWN = {"aggregate": 11, "figure": 11, "table": 4}
+SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
+DRAWN = {"aggregate": 13, "figure": 13, "table": 4}
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +255,7 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
         assert set(found) == set(names)
         assert all(size > 100 for size, _ in found.values())
     jobs = CHAIN | SHARED | DRAWN
+    jobs["finetune"] += 1  # the direction's run
     for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: 0 for rule in jobs}
         for path in (finished / "results" / kind).rglob(f"*.{suffix}"):
@@ -246,7 +266,7 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     assert not list((finished / "results/runs").rglob("*.safetensors"))  # temporary
 
 
-FIGURES = ["fig03", "fig04", "fig05", "fig06", "fig08", "fig29"]
+FIGURES = ["fig03", "fig04", "fig05", "fig06", "fig08", "fig09", "fig10", "fig29"]
 FIGURES += [f"theory_{of}" for of in ("features", "noise", "sensitivity", "tradeoff", "sharpness")]
 
 
@@ -276,7 +296,7 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    assert len(origins) == 4 + 3 + 6 + 11  # noise, theory, sweeps, aggregates
+    assert len(origins) == 4 + 3 + 6 + 3 + 13  # noise, theory, sweeps, directions, aggregates
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
@@ -343,8 +363,9 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         (
             f"models: {{{MODEL}: {{budgets: [0.05M, 0.1M, 0.15M]}}}}",
             {"pretrain": 1, "perturb_gaussian": 1, "measure_sharpness": 1}
-            | {"finetune": 1, "evaluate_id": 1, "evaluate_c4": 1}
-            | {"aggregate": 7, "figure": 7, "table": 1, "all_figures": 1, "all_tables": 1},
+            | {"finetune": 2, "evaluate_id": 1, "evaluate_c4": 1}
+            | {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
+            | {"aggregate": 9, "figure": 9, "table": 1, "all_figures": 1, "all_tables": 1},
         ),
         (
             "figures: {overtrained: {fig05: {title: another title}}}",
@@ -355,12 +376,16 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
             {"perturb_gaussian": 2, "aggregate": 1, "figure": 1, "all_figures": 1},
         ),
         (
+            "interpolation: {gaussian: {near: [-0.01, 0.01]}}",
+            {"interpolate_gaussian": 1, "aggregate": 1, "figure": 1, "all_figures": 1},
+        ),
+        (
             "theory: {noise: {gammas: [0.1]}}",
             {"simulate_theory": 1, "aggregate": 1, "figure": 1, "all_figures": 1},
         ),
         ("resources: {finetune: {mem_mb: 1200}, pretrain: {runtime: 7}}", {}),
     ],
-    ids=["rates", "another recipe", "budget", "title", "gammas", "theory", "resources"],
+    ids=["rates", "another recipe", "budget", "title", "gammas", "lambdas", "theory", "resources"],
 )
 def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_path, change, jobs):
     overlay = tmp_path / "change.yaml"
@@ -394,7 +419,7 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
     plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=PUBLISHED)
-    assert plan["figure"] == 11 + 12 and plan["table"] == 5
+    assert plan["figure"] == 13 + 12 and plan["table"] == 5
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
     result = command(folder, *TINY, "--", *targets, copies=PUBLISHED)
     assert result.returncode == 0, result.stdout[-4000:]

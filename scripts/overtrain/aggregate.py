@@ -19,6 +19,7 @@ READS = {
     "tuned_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
     "distance_by_learning_rate": ({"l2_distance"}, {"best"}),
     "sharpness_by_tokens": ({"half_curvature", "loss_change"}, {"noise"}),
+    "loss_along_direction": ({"loss", "slope", "half_curvature"}, {"interpolated"}),
     "theory_features": (
         {"singular_value", "loss", "time"}
         | {f"distance_{of}" for of in ("of_product", "as_printed", "up_to_rotation")},

@@ -16,6 +16,11 @@ from pathlib import Path
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 STUDY = "controlled"
+UNDER_NOISE = {  # what a figure without tasks reads of a checkpoint
+    "noise_by_tokens": "gaussian",
+    "sharpness_by_tokens": "sharpness",
+    "loss_along_direction": "interpolation",
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,14 @@ class Catalogue:
     def sharpness_slice(self, model: str) -> str:
         return dumps({"corpus": self.corpus_of(model)} | self.config["sharpness"])
 
+    def interpolation_slice(self, model: str, direction: str) -> str:
+        """direction: gaussian or fine_tuning. Which panel shows a lambda does not matter."""
+        settings = self.config["interpolation"]
+        own = dict(settings[direction])
+        lambdas = sorted({0.0, *map(float, own.pop("near") + own.pop("wide"))})
+        slice_ = {"corpus": self.corpus_of(model), "lambdas": lambdas, "tokens": settings["tokens"]}
+        return dumps(slice_ | own)
+
     def published_slice(self, source: str) -> str:
         """What the files are; where they come from does not matter, their hashes do."""
         settings = self.config["published"][source]
@@ -172,12 +185,22 @@ class Catalogue:
         plot = target["plot"]
         if plot == "distance_by_learning_rate":
             return ["training"]
+        if plot == "loss_along_direction":
+            return ["interpolation"]
         needed = {row["evaluation"] for row in target["rows"]}
         if plot == "tuned_by_tokens":
             needed.add("id")  # holds the validation scores that choose the rate
         if "largest_loss" in target:
             needed.add("c4")
         return sorted(needed)
+
+    def shown(self, target: dict, model: str) -> list[Checkpoint]:
+        """The checkpoints of a model that a figure shows."""
+        own = self.checkpoints(model)
+        if target["plot"] != "loss_along_direction":
+            return own
+        first = self.config["models"][model]["seeds"][0]
+        return [c for c in own if c.seed == first][-self.config["interpolation"]["last"] :]
 
     def measurements(self, paper: str, figure: str) -> list[str]:
         """The measurement files that one figure is made of: its own slice and nothing else."""
@@ -191,11 +214,10 @@ class Catalogue:
             return [f"results/measurements/theory/{target['experiment']}.parquet"]
         files = []
         for model in self.names(target, "models"):
-            for checkpoint in self.checkpoints(model):
+            for checkpoint in self.shown(target, model):
                 folder = f"results/measurements/{model}/{checkpoint.name}"
                 if "tasks" not in target:
-                    kind = "sharpness" if target["plot"] == "sharpness_by_tokens" else "gaussian"
-                    files.append(f"{folder}/{kind}.parquet")
+                    files.append(f"{folder}/{UNDER_NOISE[target['plot']]}.parquet")
                     continue
                 for task in self.names(target, "tasks"):
                     for evaluation in self.evaluations(target):
@@ -231,6 +253,9 @@ class Catalogue:
             return dumps(target | {"scale": None})
         if "published" in target:
             return dumps(target | self.study_settings(target["published"]) | {"scale": None})
+        if target["plot"] == "loss_along_direction":
+            own = self.config["interpolation"]["fine_tuning" if "tasks" in target else "gaussian"]
+            target |= {"near": own["near"], "wide": own["wide"]}
         titles = {}
         for key in ("models", "tasks"):
             if key in target:

@@ -162,6 +162,21 @@ def check_names(config: dict) -> None:
                 )
                 for recipe in recipes:
                     known(f"{where}.recipe", recipe, "recipes")
+                if settings.get("plot") == "loss_along_direction":
+                    check_direction(where, settings, config["recipes"])
+
+
+def check_direction(where: str, figure: dict, recipes: dict) -> None:
+    """A fine-tuning direction is the change of one run."""
+    if "recipe" not in figure:
+        return
+    recipe = recipes[figure["recipe"]]
+    rates, seeds = recipe["learning_rates"], recipe["seeds"]
+    if len(rates) * len(seeds) > 1:
+        raise PipelineError(
+            f"{where}.recipe is {figure['recipe']!r}, which has {len(rates)} learning rates and "
+            f"{len(seeds)} seeds; a direction is one run: one rate, one seed"
+        )
 
 
 def check_study(where: str, study: dict) -> None:

@@ -6,9 +6,10 @@ exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are
 the examples in a prompt, null where an evaluation harness has its own. `rouge_l` is a fraction;
-`half_curvature` is in nats for gamma 1, `loss_change` in the unit of its loss; losses, singular
-values and distances of linear networks have no unit; `inflection` is a number of features, and
-`progress` the share of a feature's way from pre-training's to fine-tuning's.
+`half_curvature` is in nats for gamma (or lambda) 1, `slope` for lambda 1, `loss_change` in the unit
+of its loss; losses, singular values and distances of linear networks have no unit; `inflection` is
+a number of features, and `progress` the share of a feature's way from pre-training's to
+fine-tuning's.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ SCHEMA = pa.schema(
         "shots": pa.int64(),
         "prompt": pa.string(),
         "epoch": pa.int64(),
-        # base, best (epoch on validation), last (epoch), noise; theory: simulated, closed_form
+        # base, best (epoch on validation), last (epoch), noise, interpolated (base + lambda x a
+        # direction: noise, or a run's change); theory: simulated, closed_form
         "selection": pa.string(),
         "evaluation": pa.string(),  # c4, id, training; theory: pretraining, fine_tuning
         "metric": pa.string(),

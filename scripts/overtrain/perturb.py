@@ -34,6 +34,15 @@ def noise(model: str, name: str, seed: int, shape: torch.Size) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
+def gaussian_direction(checkpoint: Path, model: str, seed: int) -> dict[str, Tensor]:
+    """Noise of gamma 1 for a checkpoint's tensors (C.2)."""
+    std, shapes = initial_std(checkpoint), read_architecture(checkpoint).shapes()
+    return {
+        name: std[name] * noise(model, name, seed, torch.Size(shape))
+        for name, shape in shapes.items()
+    }
+
+
 def perturbed(
     weights: dict[str, Tensor], std: dict[str, float], model: str, members: list[tuple[float, int]]
 ) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ PLOTS = {
     "tuned_by_tokens": plots_controlled.tuned_by_tokens,
     "distance_by_learning_rate": plots_controlled.distance_by_learning_rate,
     "sharpness_by_tokens": plots_theory.sharpness_by_tokens,
+    "loss_along_direction": plots_theory.loss_along_direction,
     "theory_features": plots_theory.theory_features,
     "theory_noise": plots_theory.theory_noise,
     "theory_sensitivity": plots_theory.theory_sensitivity,

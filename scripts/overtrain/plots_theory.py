@@ -266,6 +266,53 @@ def sharpness_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.
     return figure, pd.concat(drawn, ignore_index=True)
 
 
+def loss_along_direction(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """Rise of the loss along a direction, near zero and far, and to second order (Figs 9, 10)."""
+    tasks = settings.get("tasks", [None])
+    places = [(model, task) for model in settings["models"] for task in tasks]
+    figure, axes = grid(len(places), 2)
+    shades = Shades(data.tokens, "pre-training tokens", tokens_text)
+    drawn = []
+    for row, (model, task) in zip(axes, places, strict=True):
+        own = data[(data.model == model) & (data.task == task if task else data.task.isna())]
+        tables = [expansion(line) for _, line in own.groupby("tokens")]
+        for axis, panel in zip(row, ("near", "wide"), strict=True):
+            shown = [table[table["lambda"].isin(settings[panel])] for table in tables]
+            for table in shown:
+                colour = shades.colour(table.tokens.iloc[0])
+                # Pale and wide, so that the dashes on it are seen where the two agree.
+                axis.plot(table["lambda"], table.rise, color=colour, lw=2.5, alpha=0.4)
+                axis.plot(table["lambda"], table.rise, "o", ms=2.5, color=colour)
+            limits = axis.get_ylim()  # those of the true loss; the other may leave the picture
+            for table in shown:
+                first = table.iloc[0]
+                x = np.linspace(table["lambda"].min(), table["lambda"].max(), 201)
+                y = first.slope * x + first.half_curvature * x**2
+                axis.plot(x, y, "--", lw=1, color=shades.colour(first.tokens))
+            axis.set(ylim=limits, ylabel=r"$L(\theta + \lambda v) - L(\theta)$ (nats)")
+            axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axis.set_xlabel(f"$\\lambda$ ({'0 base, 1 fine-tuned' if task else 'x initial std'})")
+            axis.set_title("\n".join(settings["titles"][name] for name in (model, task) if name))
+            drawn += [table.assign(model=model, task=task, panel=panel) for table in shown]
+    shades.explain(figure, axes, "second order")
+    return figure, pd.concat(drawn, ignore_index=True).dropna(axis="columns", how="all")
+
+
+def expansion(data: pd.DataFrame) -> pd.DataFrame:
+    """Loss by lambda of one checkpoint, its rise from lambda 0, and the rise to second order."""
+    table = data[data.metric == "loss"].sort_values("lambda")
+    table = table[["tokens", "lambda", "value"]].rename(columns={"value": "loss"})
+    values = data[data.metric != "loss"].set_index("metric").value
+    slope, half = values["slope"], values["half_curvature"]
+    x = table["lambda"]
+    return table.assign(
+        rise=table.loss - table.loss[x == 0].iloc[0],
+        second_order=slope * x + half * x**2,
+        slope=slope,
+        half_curvature=half,
+    )
+
+
 # --- points and lines -----------------------------------------------------------------------------
 
 

@@ -10,49 +10,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.func import functional_call, grad, vjp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from overtrain.curvature import second_order_on_text
 from overtrain.evaluate import language_modelling
 from overtrain.measurements import row
-from overtrain.olmo import LOGITS, Olmo, load_checkpoint, load_tensors
-from overtrain.perturb import initial_std, noise, perturbed
+from overtrain.olmo import Olmo, load_checkpoint, load_tensors
+from overtrain.perturb import gaussian_direction, initial_std, perturbed
 from overtrain.tasks import Examples
-
-
-def curvatures(
-    model: Olmo, text: Examples, directions: list[dict[str, Tensor]], batch_tokens: int
-) -> np.ndarray:
-    """v^T H v of the mean loss per token on `text`, (directions,), float64, nats.
-
-    text: whole windows, every target counts. H v is the gradient of (gradient . v): torch's second
-    derivative in forward mode is wrong through layer_norm (2.13), and only the plain form of
-    attention can be differentiated twice.
-    """
-    context = text.inputs.shape[1]
-    vocabulary = model.architecture.vocabulary
-    rows = max(1, min(batch_tokens, LOGITS // vocabulary) // context)
-    weights = {name: p.detach() for name, p in model.named_parameters()}
-    device = model.lm_head.weight.device
-    sums = np.zeros(len(directions))
-    for start in tqdm(range(0, len(text), rows), desc="curvature", unit="batch", mininterval=5):
-        inputs = torch.from_numpy(text.inputs[start : start + rows]).to(device)
-        targets = torch.from_numpy(text.targets[start : start + rows]).to(device)
-
-        def loss(own: dict[str, Tensor], inputs=inputs, targets=targets) -> Tensor:
-            logits = functional_call(model, own, (inputs,)).float().flatten(0, -2)
-            return torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum")
-
-        with sdpa_kernel(SDPBackend.MATH):
-            _, product = vjp(grad(loss), weights)  # one graph for all directions
-            for place, v in enumerate(directions):
-                (hv,) = product(v)
-                sums[place] += sum((hv[n] * v[n]).sum(dtype=torch.float64).item() for n in v)
-    return sums / text.targets.size
 
 
 def sharpness(
@@ -72,15 +38,9 @@ def sharpness(
     """
     weights, std = load_tensors(checkpoint), initial_std(checkpoint)
     model = load_checkpoint(checkpoint).to(device)
-    directions = [
-        {
-            name: (std[name] * noise(identity["model"], name, seed, tensor.shape)).to(device)
-            for name, tensor in weights.items()
-        }
-        for seed in seeds
-    ]
+    directions = [gaussian_direction(checkpoint, identity["model"], seed) for seed in seeds]
     identity = identity | {"selection": "noise"}
-    halves = curvatures(model, text, directions, batch_tokens) / 2
+    halves = second_order_on_text(model, text, directions, batch_tokens)[:, 1] / 2
     rows = [
         row(identity | {"seed": seed}, "half_curvature", float(half))
         for seed, half in zip(seeds, halves, strict=True)

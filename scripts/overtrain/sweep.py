@@ -14,6 +14,7 @@ from overtrain import job, measurements
 from overtrain.allocator import keep_freed_memory
 from overtrain.catalogue import STUDY, Catalogue
 from overtrain.corpora import MANIFEST
+from overtrain.directions import loss_along
 from overtrain.evaluate import Score, held_out_text
 from overtrain.olmo import LOGITS, WEIGHTS, read_architecture
 from overtrain.provenance import sha256
@@ -111,6 +112,22 @@ class Sweep:
             self.width,
             self.batch_tokens,
             self.identity | {"evaluation": "c4", "split": "held_out"},
+            self.device,
+        )
+        measurements.write(rows, Path(self.snakemake.output.measurements), self.origin())
+
+    def measure_along(self, direction: dict[str, torch.Tensor], which: dict) -> None:
+        """Write the loss on held-out text along a direction; which: the columns that name it."""
+        torch.set_float32_matmul_precision("highest")  # near lambda 0, TF32 rounds the change away
+        config = json.loads(self.snakemake.params.config)
+        rows = loss_along(
+            self.checkpoint,
+            direction,
+            config["lambdas"],
+            held_out_text(Path(self.snakemake.input.corpus), self.context, config["tokens"]),
+            self.width,
+            self.batch_tokens,
+            self.identity | which | {"evaluation": "c4", "split": "held_out"},
             self.device,
         )
         measurements.write(rows, Path(self.snakemake.output.measurements), self.origin())
