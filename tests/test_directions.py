@@ -8,9 +8,10 @@ import torch
 
 from overtrain.directions import fine_tuning_direction, loss_along
 from overtrain.evaluate import held_out_text, language_modelling
-from overtrain.finetune import Machine, Recipe, finetune, load_stacks
+from overtrain.finetune import Machine, Recipe, finetune
 from overtrain.olmo import load_checkpoint, load_tensors
 from overtrain.perturb import gaussian_direction, perturb_gaussian
+from overtrain.snapshots import load_stacks
 from overtrain.tasks import Examples
 
 CPU = torch.device("cpu")

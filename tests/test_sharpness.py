@@ -180,7 +180,7 @@ def test_curvature_is_quadratic_in_the_direction(tiny):
     assert none == 0
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 13, 48, 17 * 6])
+@pytest.mark.parametrize("batch_tokens", [1, 16 * 13, 16 * 48, 16 * 17 * 6])
 def test_how_much_text_is_taken_at_once_changes_nothing(tiny, batch_tokens):
     directions = tiny.directions(3)
     whole = tiny.curvatures(directions)

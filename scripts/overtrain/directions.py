@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from overtrain.curvature import second_order_on_text
 from overtrain.evaluate import language_modelling
-from overtrain.finetune import Snapshot, load_stacks
 from overtrain.measurements import row
 from overtrain.olmo import Olmo, load_checkpoint, load_tensors
+from overtrain.snapshots import Snapshot, load_stacks
 from overtrain.tasks import Examples
 
 
