@@ -55,15 +55,24 @@ def text() -> str:
 # --- the process that compares --------------------------------------------------------------------
 
 
-def compare(contenders: list[str], repetitions: int, prepare: Callable[[Path], None]) -> dict:
-    """Run this script once for each contender and repetition, in turns: the results of each."""
+def compare(
+    contenders: list[str],
+    repetitions: int,
+    prepare: Callable[[Path], None],
+    more: list[str] | None = None,
+) -> dict:
+    """Run this script once for each contender and repetition, in turns: the results of each.
+
+    more: arguments for it after its own.
+    """
     results = {contender: [] for contender in contenders}
     environment = os.environ | {"PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name))
         for repetition in range(repetitions):
             for contender in contenders[:: -1 if repetition % 2 else 1]:
-                command = [sys.executable, *sys.argv, "--contender", contender, "--folder", name]
+                command = [sys.executable, *sys.argv, *(more or [])]
+                command += ["--contender", contender, "--folder", name]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
                 if done.returncode:
                     sys.exit(f"error: {contender} failed")

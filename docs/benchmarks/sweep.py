@@ -1,7 +1,7 @@
-"""A sweep of 27 learning rates: the library's stack against 27 runs of transformers' Trainer.
+"""A sweep of 27 learning rates x 3 seeds: the library's stacks against transformers' Trainer.
 
-    python docs/benchmarks/sweep.py --epochs 4
-    python docs/benchmarks/sweep.py --shape OLMo-30M --batch-size 64     # on a GPU
+    python docs/benchmarks/sweep.py                                  # and with fewer runs
+    python docs/benchmarks/sweep.py --shape OLMo-30M --batch-size 64 --epochs 4     # on a GPU
 
 The third contender is the library's own code in stacks of one. All start from the same weights and
 take the same batches with the same AdamW, schedule and clip; equal mean distances from the base
@@ -11,36 +11,36 @@ which the Trainer is spared.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from pathlib import Path
 
 import contenders
 
-SEQUENCES, VALIDATION = 256, 128
 SWEEP = {"task": "benchmark", "recipe": "benchmark"}
 
 
-def prepare(shape: str, folder: Path) -> None:
-    """A checkpoint of random weights, and a task of whole contexts."""
+def prepare(options: argparse.Namespace, folder: Path) -> None:
+    """A checkpoint of random weights; texts of one length, half as many for validation."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from overtrain import tokenizer
     from overtrain.olmo import Olmo, save_checkpoint
 
-    a = contenders.architecture(shape)
+    a = contenders.architecture(options.shape)
     encoder = tokenizer.characters()
     base, task = folder / "base", folder / "task"
     base.mkdir()
     task.mkdir()
     save_checkpoint(Olmo(a).initialise(0), base, encoder.end_of_text)
     encoder.save(base)
-    text, length = contenders.text(), a.context + 1
+    text, length = contenders.text(), (options.length or a.context) + 1
     pieces = [text[i : i + length] for i in range(0, len(text) - length, length)]
-    for split, rows in (("train", pieces), ("validation", pieces[SEQUENCES:])):
-        count = SEQUENCES if split == "train" else VALIDATION
-        pq.write_table(pa.table({"text": rows[:count]}), task / f"{split}.parquet")
+    train, validation = options.sequences, options.sequences // 2
+    for split, rows in (("train", pieces[:train]), ("validation", pieces[train:][:validation])):
+        pq.write_table(pa.table({"text": rows}), task / f"{split}.parquet")
 
 
 def library(recipe: object, folder: Path, device: object, memory: int) -> list[float]:
@@ -78,7 +78,7 @@ def trainer(recipe: object, folder: Path, device: object) -> list[float]:
     distances = []
     for seed in recipe.seeds:
         order = Stack(a, weights, [Run(0.0, seed)], recipe, SWEEP["task"], device)
-        epochs = [order.batches(len(examples), e + 1) for e in range(recipe.epochs)]
+        epochs = [order.batches(len(examples), e + 1) for e in range(recipe.epochs)]  # one seed's
         chosen = torch.cat([torch.from_numpy(b[0]) for epoch in epochs for b in epoch])
         data = [torch.from_numpy(part)[chosen] for part in (examples.inputs, examples.targets)]
         for rate in recipe.learning_rates:
@@ -112,11 +112,14 @@ def run(contender: str, recipe: object, folder: Path, options: object) -> dict:
     if contender == "Trainer, in sequence":
         distances = trainer(recipe, folder, device)
     else:
-        memory = int(0.85 * torch.cuda.mem_get_info()[0]) if cuda else options.memory * 2**20
+        memory = (
+            int(0.85 * torch.cuda.mem_get_info()[0]) if cuda else int(0.8 * options.memory * 2**20)
+        )
         distances = library(recipe, folder, device, memory if contender == "library" else 0)
     contenders.synchronise()
     seconds = time.perf_counter() - start
-    tokens = len(distances) * recipe.epochs * SEQUENCES * read_architecture(folder / "base").context
+    length = options.length or read_architecture(folder / "base").context
+    tokens = len(distances) * recipe.epochs * options.sequences * length
     return {
         "seconds": seconds,
         "cpu": time.process_time() - cpu_start,
@@ -126,42 +129,56 @@ def run(contender: str, recipe: object, folder: Path, options: object) -> dict:
     }
 
 
-def main() -> None:
-    parser = contenders.options(__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--seeds", type=int, default=1, help="runs for each learning rate")
-    parser.add_argument("--memory", type=int, default=800, help="MiB for the stack, on the CPU")
-    parser.set_defaults(batch_size=4, repetitions=3)
-    options = parser.parse_args()
-    settings = contenders.CONFIG["recipes"]["default"] | {
-        "seeds": list(range(options.seeds)),
+def recipe_of(runs: int, options: argparse.Namespace) -> dict:
+    """The default recipe with `runs` runs: learning rates spread over its own, then seeds."""
+    settings = contenders.CONFIG["recipes"]["default"]
+    rates = settings["learning_rates"]
+    seeds = -(-runs // len(rates))
+    every = len(rates) * seeds // runs
+    return settings | {
+        "learning_rates": rates[::every][: runs // seeds],
+        "seeds": list(range(seeds)),
         "batch_size": options.batch_size,
         "epochs": options.epochs,
     }
-    if not options.contender:
-        names = ["library", "library, in sequence", "Trainer, in sequence"]
+
+
+def main() -> None:
+    parser = contenders.options(__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 8, 27, 81])
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--sequences", type=int, default=256, help="of an epoch")
+    parser.add_argument("--length", type=int, help="tokens of a sequence; default: the context")
+    parser.add_argument("--memory", type=int, default=1500, help="MiB of a process, on the CPU")
+    parser.set_defaults(batch_size=4, repetitions=3)
+    options = parser.parse_args()
+    if options.contender:
+        from overtrain.finetune import Recipe
+
+        recipe = Recipe.from_config(SWEEP["recipe"], recipe_of(options.runs[0], options))
+        print(json.dumps(run(options.contender, recipe, options.folder, options)))
+        return
+    columns = {
+        "seconds": ("wall time, s", ",.1f"),
+        "cpu": ("CPU time, s", ",.1f"),
+        "rate": ("tokens/s", ",.0f"),
+        "peak": ("peak memory, MiB", ",.0f"),
+        "distance": ("mean distance", ".4f"),
+    }
+    length = options.length or contenders.architecture(options.shape).context
+    for runs in options.runs:
         results = contenders.compare(
-            names, options.repetitions, lambda folder: prepare(options.shape, folder)
+            ["library", "library, in sequence", "Trainer, in sequence"],
+            options.repetitions,
+            lambda folder: prepare(options, folder),
+            ["--runs", str(runs)],
         )
-        columns = {
-            "seconds": ("wall time, s", ",.1f"),
-            "cpu": ("CPU time, s", ",.1f"),
-            "rate": ("tokens/s", ",.0f"),
-            "peak": ("peak memory, MiB", ",.0f"),
-            "distance": ("mean distance", ".4f"),
-        }
-        runs = len(settings["learning_rates"]) * options.seeds
-        context = contenders.architecture(options.shape).context
         print(
             f"{options.shape}, {runs} runs of {options.epochs} epochs over "
-            f"{SEQUENCES} x {context}, batches of {options.batch_size}\n"
+            f"{options.sequences} x {length}, batches of {options.batch_size}\n"
         )
-        print(contenders.table(results, columns, {"seconds": False, "cpu": False, "peak": False}))
-        return
-    from overtrain.finetune import Recipe
-
-    recipe = Recipe.from_config(SWEEP["recipe"], settings)
-    print(json.dumps(run(options.contender, recipe, options.folder, options)))
+        better = {"seconds": False, "cpu": False, "peak": False}
+        print(contenders.table(results, columns, better) + "\n", flush=True)
 
 
 if __name__ == "__main__":
