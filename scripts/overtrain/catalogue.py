@@ -16,6 +16,7 @@ from pathlib import Path
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 STUDY = "controlled"
+WITH_STATISTICS = ("noise_by_tokens", "learning_rates_by_tokens", "tuned_by_tokens")
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,10 @@ class Catalogue:
         target = self.target(paper, figure)
         plot = target["plot"] if "plot" in target else target["content"]
         files = self.measurements(paper, figure)
-        return dumps({"measurements": files, "only": self.only(target), "plot": plot})
+        slice_ = {"measurements": files, "only": self.only(target), "plot": plot}
+        if plot in WITH_STATISTICS:
+            slice_["statistics"] = self.config["statistics"]
+        return dumps(slice_)
 
     def only(self, target: dict) -> dict[str, list]:
         """The evaluations, prompts and shots that a target of published numbers shows."""
