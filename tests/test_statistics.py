@@ -132,6 +132,9 @@ def test_the_trend_is_that_of_the_change_from_the_same_checkpoints_base():
     assert set(found.trend_s) == {6} and set(found.trend_tau) == {1.0}
     follows = base[:, None, :] + np.zeros((1, 2, 1)) + [0.3, 0.2, 0.1]
     assert set(table(sweep({1e-3: follows}, base)).trend_s) == {-6}
+    lower = np.log([[[110.0, 70.0]]])  # 10 and 20 above the base, in perplexity
+    found = table(sweep({1e-3: lower}, np.log([[100.0, 50.0]])))
+    assert one(found, scale="perplexity")["trend_s"] == 1
 
 
 # --- the minimum ----------------------------------------------------------------------------------
