@@ -1,4 +1,4 @@
-# The rows that one figure is made of, and no others.
+# The rows that one figure is made of, and no others; and what they support.
 
 
 rule aggregate:
@@ -8,6 +8,7 @@ rule aggregate:
         ),
     output:
         aggregate="results/aggregates/{paper}/{figure}.parquet",
+        statistics="results/aggregates/{paper}/{figure}.statistics.csv",
     log:
         "results/logs/aggregate/{paper}/{figure}.log",
     benchmark:

@@ -1,13 +1,15 @@
-"""Rule aggregate: one table of the rows that a figure is made of, with where each came from."""
+"""Rule aggregate: the rows of a figure, with where each came from, and what they support."""
 
 import json
 from pathlib import Path
 
-from overtrain import job
+from overtrain import job, statistics
 from overtrain.aggregate import aggregate
 
 with job.logged(snakemake.log[0]):
     config = json.loads(snakemake.params.config)
     files = [Path(path) for path in snakemake.input.measurements]
     output = Path(snakemake.output.aggregate)
-    aggregate(files, config["plot"], config["only"], output, job.origin(snakemake, {}))
+    rows = aggregate(files, config["plot"], config["only"], output, job.origin(snakemake, {}))
+    table = Path(snakemake.output.statistics)
+    statistics.write(rows, config["plot"], config.get("statistics"), table)

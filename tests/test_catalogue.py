@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from overtrain.catalogue import Catalogue, Checkpoint, tokens_of
+from overtrain.catalogue import WITH_STATISTICS, Catalogue, Checkpoint, tokens_of
 
 ROOT = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -88,6 +88,7 @@ def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple])
         ("sharpness.tokens", 5, {"sharpness_slice"}),
         ("sharpness.gammas", [0.1], {"sharpness_slice"}),
         ("sharpness.seeds", [7], {"sharpness_slice"}),
+        ("statistics.level", 0.9, {"aggregate_slice"}),
         ("figures.overtrained.fig05.title", "other", {"figure_slice"}),
         ("figures.overtrained.fig04.title", "other", set()),
         ("task_sets.six", ["rte"], {"aggregate_slice", "figure_slice"}),
@@ -225,6 +226,14 @@ def test_an_aggregate_of_published_numbers_asks_for_what_its_target_names(
     assert len(only["evaluation"]) == len(evaluations)
     assert only["prompt"] == prompts and only["shots"] == [4, None]
     assert json.loads(catalogue.aggregate_slice(STUDY, name))["only"] == only
+
+
+def test_only_aggregates_by_tokens_depend_on_the_statistics_settings(config):
+    figures = config["figures"][PAPER]
+    slices = {name: ("aggregate_slice", PAPER, name) for name in figures}
+    by_tokens = {n for n, f in figures.items() if f["plot"] in WITH_STATISTICS}
+    assert {"fig03", "fig05", "fig06"} <= by_tokens < set(figures)
+    assert changed_by(config, "statistics.bootstrap", 500, slices) == by_tokens
 
 
 def test_aggregates_of_other_papers_keep_every_value(config):

@@ -50,11 +50,13 @@ def test_the_papers_configuration_is_valid():
     check(BASE, BASE, {})
 
 
-@pytest.mark.parametrize("names", [["profiles/demo/overlay.yaml"], ["tests/tiny.yaml"]])
-def test_overlays_are_valid(names):
-    for name in names:
+@pytest.mark.parametrize("names", [["tests/tiny.yaml"], ["profiles/evidence/overlay.yaml"]])
+def test_overlays_are_valid_over_the_demos(names):
+    config = BASE
+    for name in ["profiles/demo/overlay.yaml", *names]:
         overlay = yaml.safe_load((ROOT / name).read_text())
-        check(merged(BASE, overlay), BASE, overlay)
+        config = merged(config, overlay)
+        check(config, BASE, overlay)
 
 
 FIG05 = "figures/overtrained/fig05"
@@ -230,6 +232,12 @@ FAULTS = {
         0,
         ["sharpness.tokens is 0", "at least 1", "held-out text"],
     ),
+    "too few resamples": (
+        "statistics/bootstrap",
+        10,
+        ["statistics.bootstrap is 10", "at least 100", "Resamples"],
+    ),
+    "level in percent": ("statistics/level", 95, ["statistics.level is 95", "less than 1"]),
     "no noise": ("sharpness/gammas/0", 0, ["sharpness.gammas.0 is 0", "greater than 0"]),
     "wrong key of sharpness": ("sharpness/gamma", [0.1], ["sharpness: ", "'gamma'", "'gammas'"]),
     "no text to measure a direction on": (

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -159,6 +160,12 @@ sys.exit(done.returncode)
             | {"theory_sensitivity": 1, "theory_tradeoff": 1},
         ),
         (["--profile", "profiles/gpu"], PAPER),
+        (
+            ["--profile", "profiles/evidence", "fig03", "fig06"],  # 3 seeds to 11 budgets, 2 tasks
+            {"build_corpus": 1, "prepare_task": 2, "pretrain": 33, "perturb_gaussian": 33}
+            | {"finetune": 66, "evaluate_id": 66, "evaluate_c4": 66}
+            | {"aggregate": 2, "figure": 2, "fig03": 1, "fig06": 1},
+        ),
         (["--profile", "slurm", "all_figures"], PAPER),
     ],
     ids=[
@@ -170,6 +177,7 @@ sys.exit(done.returncode)
         "tables",
         "theory",
         "one GPU",
+        "evidence",
         "Slurm",
     ],
 )
@@ -254,6 +262,10 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
         found = contents(finished / "results" / kind / "overtrained")
         assert set(found) == set(names)
         assert all(size > 100 for size, _ in found.values())
+    for figure in FIGURES:
+        rows = pd.read_csv(finished / f"results/aggregates/overtrained/{figure}.statistics.csv")
+        assert bool(len(rows)) == (figure in ("fig03", "fig04", "fig05", "fig06", "fig29"))
+        assert rows.rise.notna().all() and set(rows.budgets) <= {2}
     jobs = CHAIN | SHARED | DRAWN
     jobs["finetune"] += 1  # the direction's run
     for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):

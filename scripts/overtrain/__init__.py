@@ -10,6 +10,7 @@ flows:
     perturb, sharpness                            ... and by noise; the curvature along it
     linear_network -> theory                      section 4: networks with closed forms, simulated
     evaluate -> measurements -> aggregate         losses in, tidy rows out, those of one figure
+    summaries -> statistics                       means over seeds; what a figure's rows support
     published -> amuro_char                       numbers that authors released, as measurements
     axes -> plots_controlled, plots_theory,       the kinds of plot, by study
             plots_amuro_char

@@ -1,4 +1,4 @@
-"""Means over seeds, and the axes they are drawn on: colours, bands, tokens, logarithms.
+"""The axes that means over seeds are drawn on: colours, bands, tokens, logarithms.
 
 Colours are colour-blind-safe ones: a sequence from dark (small) to light (large) for what has an
 order.
@@ -25,21 +25,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 PANEL = (2.5, 2.1)  # inches
 LEGEND_LINES = 8  # more lines than this get a colour bar
-
-
-def summary(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation of `value` over seeds; NaN where a run diverged."""
-    if data.empty:
-        return pd.DataFrame(columns=[*by, "mean", "std", "seeds"], dtype=float)
-    groups = data.groupby(by, dropna=False).value
-    table = pd.DataFrame(
-        {
-            "mean": groups.apply(lambda v: v.mean(skipna=False)),
-            "std": groups.apply(lambda v: v.std(skipna=False) if len(v) > 1 else 0.0),
-            "seeds": groups.size(),
-        }
-    )
-    return table.reset_index()
 
 
 class Shades:

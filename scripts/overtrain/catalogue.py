@@ -21,6 +21,7 @@ UNDER_NOISE = {  # what a figure without tasks reads of a checkpoint
     "sharpness_by_tokens": "sharpness",
     "loss_along_direction": "interpolation",
 }
+WITH_STATISTICS = ("noise_by_tokens", "learning_rates_by_tokens", "tuned_by_tokens")
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,10 @@ class Catalogue:
         target = self.target(paper, figure)
         plot = target["plot"] if "plot" in target else target["content"]
         files = self.measurements(paper, figure)
-        return dumps({"measurements": files, "only": self.only(target), "plot": plot})
+        slice_ = {"measurements": files, "only": self.only(target), "plot": plot}
+        if plot in WITH_STATISTICS:
+            slice_["statistics"] = self.config["statistics"]
+        return dumps(slice_)
 
     def only(self, target: dict) -> dict[str, list]:
         """The evaluations, prompts and shots that a target of published numbers shows."""

@@ -8,7 +8,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overtrain.axes import Shades, band, grid, lines, log_values, summary, token_axis, tokens_text
+from overtrain.axes import Shades, band, grid, lines, log_values, token_axis, tokens_text
+from overtrain.summaries import best_rates, scores, summary
 
 BASE = "none (base)"  # the dashed line
 
@@ -109,11 +110,6 @@ def distance_by_learning_rate(data: pd.DataFrame, settings: dict) -> tuple[Figur
 # --- numbers ------------------------------------------------------------------------------------
 
 
-def scores(data: pd.DataFrame) -> pd.DataFrame:
-    """What is reported: held-out web text, and the task's test split (validation only chooses)."""
-    return data[data.split.isin(["held_out", "test"])]
-
-
 def over_seeds(
     runs: pd.DataFrame, base: pd.DataFrame, quantity: str, by: list[str]
 ) -> pd.DataFrame:
@@ -136,19 +132,6 @@ def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
     means = summary(losses, [*key, "tokens"])
     worst = means.groupby(key)["mean"].apply(lambda v: v.max(skipna=False)).reset_index()
     return worst[worst["mean"] < largest_loss][key]
-
-
-def best_rates(data: pd.DataFrame) -> pd.DataFrame:
-    """The learning rate of the lowest mean validation perplexity, for each checkpoint."""
-    validation = data[
-        (data.evaluation == "id")
-        & (data.split == "validation")
-        & (data.metric == "perplexity")
-        & (data.selection == "best")
-    ]
-    key = ["model", "checkpoint", "task"]
-    means = summary(validation, [*key, "learning_rate"]).dropna(subset="mean")
-    return means.loc[means.groupby(key)["mean"].idxmin(), [*key, "learning_rate"]]
 
 
 # --- panels -------------------------------------------------------------------------------------

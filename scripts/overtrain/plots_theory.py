@@ -18,10 +18,10 @@ from overtrain.axes import (
     grid,
     log_values,
     plain_log_ticks,
-    summary,
     token_axis,
     tokens_text,
 )
+from overtrain.summaries import summary
 
 LEARNED = "features learned, $n$"
 PRE_LOSS, FT_LOSS = "pre-training loss", "fine-tuning loss"

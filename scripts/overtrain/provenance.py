@@ -23,6 +23,7 @@ PACKAGES = (
     "scipy",
     "seaborn",
     "snakemake",
+    "statsmodels",
     "tokenizers",
     "torch",
     "transformers",

@@ -1,0 +1,38 @@
+"""Means over seeds, and the learning rates they choose: numbers that several modules share."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def summary(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean and standard deviation of `value` over seeds; NaN where a run diverged."""
+    if data.empty:
+        return pd.DataFrame(columns=[*by, "mean", "std", "seeds"], dtype=float)
+    groups = data.groupby(by, dropna=False).value
+    table = pd.DataFrame(
+        {
+            "mean": groups.apply(lambda v: v.mean(skipna=False)),
+            "std": groups.apply(lambda v: v.std(skipna=False) if len(v) > 1 else 0.0),
+            "seeds": groups.size(),
+        }
+    )
+    return table.reset_index()
+
+
+def scores(data: pd.DataFrame) -> pd.DataFrame:
+    """What is reported: held-out web text, and the task's test split (validation only chooses)."""
+    return data[data.split.isin(["held_out", "test"])]
+
+
+def best_rates(data: pd.DataFrame) -> pd.DataFrame:
+    """The learning rate of the lowest mean validation perplexity, for each checkpoint."""
+    validation = data[
+        (data.evaluation == "id")
+        & (data.split == "validation")
+        & (data.metric == "perplexity")
+        & (data.selection == "best")
+    ]
+    key = ["model", "checkpoint", "task"]
+    means = summary(validation, [*key, "learning_rate"]).dropna(subset="mean")
+    return means.loc[means.groupby(key)["mean"].idxmin(), [*key, "learning_rate"]]
