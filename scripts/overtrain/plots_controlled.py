@@ -6,11 +6,26 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from overtrain.axes import Shades, band, grid, lines, log_values, summary, token_axis, tokens_text
+from overtrain.axes import (
+    LEGEND_LINES,
+    Shades,
+    band,
+    grid,
+    lines,
+    log_values,
+    plt,
+    summary,
+    token_axis,
+    tokens_text,
+)
 
 BASE = "none (base)"  # the dashed line
+UNSWEPT = {"color": "0.85", "linewidth": 0, "zorder": 0}
 
 
 def noise_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
@@ -74,7 +89,7 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
             (data.model == model) & (data.task == task) & (data.evaluation == row["evaluation"])
         ]
         chosen = own[own.selection == "best"].merge(
-            best, on=["model", "checkpoint", "task", "learning_rate"]
+            best, on=["model", "checkpoint", "tokens", "task", "learning_rate"]
         )
         table = over_seeds(chosen, own, row["quantity"], ["tokens"])
         rates = chosen.groupby("tokens").learning_rate.unique()  # one for each pre-training seed
@@ -82,6 +97,48 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         band(axis, table, colour, marker="o")
         drawn.append(table.assign(model=model, task=task, **row))
         log_values(axis, table)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def optimal_rate_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """The learning rate that is best on validation, and where the sweep ends (Figs 34, 39 ...).
+
+    Line: `learning_rate`, the one of the tuned figures, chosen on the mean over fine-tuning seeds.
+    Band: the rates that each seed alone would choose, their geometric `mean` times and by their
+    geometric standard deviation (`std`, a factor). A best rate at an end of the sweep only bounds
+    the optimum: its point is hollow and `bound` says which end.
+    """
+    chosen, alone = best_rates(data), best_rates(data, "seed")
+    figure, axes = grid(1, len(settings["tasks"]) * len(settings["models"]))
+    colour = sns.color_palette("colorblind")[0]
+    drawn = []
+    for axis, _, model, task in cells(axes, settings):
+        best, each, swept = (
+            table[(table.model == model) & (table.task == task)] for table in (chosen, alone, data)
+        )
+        rates = np.unique(swept.learning_rate)
+        ends = best.learning_rate.map({rates[0]: "lowest", rates[-1]: "highest"})
+        table = over_rates(each).assign(
+            learning_rate=over_rates(best)["mean"],
+            bound=ends.groupby(best.tokens).first().fillna("none").to_numpy(dtype=str),
+        )
+        drawn.append(table.assign(model=model, task=task))
+        low, high = table["mean"] / table["std"], table["mean"] * table["std"]
+        axis.fill_between(table.tokens, low, high, color=colour, alpha=0.2, linewidth=0)
+        axis.plot(table.tokens, table.learning_rate, color=colour, linewidth=1.3)
+        faces = np.where(table.bound == "none", to_hex(colour), "white")
+        axis.scatter(table.tokens, table.learning_rate, 14, faces, edgecolors=[colour], zorder=3)
+        rate_axis(axis, rates)
+        token_axis(axis, swept.tokens)
+    point = {"color": colour, "marker": "o", "markersize": 4}
+    figure.supylabel("best learning rate", fontsize=plt.rcParams["axes.labelsize"])
+    handles = [
+        plt.Line2D([], [], label="best on the mean\nover seeds", **point),
+        plt.Line2D([], [], label="the same, at an end\nof the sweep", markerfacecolor="w", **point),
+        Patch(color=colour, alpha=0.2, linewidth=0, label="best of each seed,\nmean and deviation"),
+        Patch(label="not swept", **UNSWEPT),
+    ]
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
     return figure, pd.concat(drawn, ignore_index=True)
 
 
@@ -138,37 +195,51 @@ def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
     return worst[worst["mean"] < largest_loss][key]
 
 
-def best_rates(data: pd.DataFrame) -> pd.DataFrame:
-    """The learning rate of the lowest mean validation perplexity, for each checkpoint."""
+def best_rates(data: pd.DataFrame, *of: str) -> pd.DataFrame:
+    """The learning rate of the lowest mean validation perplexity, for each checkpoint.
+
+    of: further columns, such as "seed", for each of whose values it is chosen anew. A rate at which
+    a run diverged is not chosen.
+    """
     validation = data[
         (data.evaluation == "id")
         & (data.split == "validation")
         & (data.metric == "perplexity")
         & (data.selection == "best")
     ]
-    key = ["model", "checkpoint", "task"]
+    key = ["model", "checkpoint", "tokens", "task", *of]
     means = summary(validation, [*key, "learning_rate"]).dropna(subset="mean")
     return means.loc[means.groupby(key)["mean"].idxmin(), [*key, "learning_rate"]]
+
+
+def over_rates(best: pd.DataFrame) -> pd.DataFrame:
+    """Geometric mean and standard deviation (a factor) of learning rates, by tokens."""
+    table = summary(best.assign(value=np.log(best.learning_rate)), ["tokens"])
+    return table.assign(mean=np.exp(table["mean"]), std=np.exp(table["std"]))
 
 
 # --- panels -------------------------------------------------------------------------------------
 
 
 def cells(axes: np.ndarray, settings: dict):
-    """(axis, row, model, task) of a grid of rows by tasks, labelled."""
+    """(axis, row, model, task) of a grid of rows by tasks, labelled at its outside.
+
+    A figure without `rows` has one, None, whose quantity the plot labels.
+    """
     columns = [(model, task) for model in settings["models"] for task in settings["tasks"]]
     several = len(settings["models"]) > 1
-    for r, row in enumerate(settings["rows"]):
+    for r, row in enumerate(settings.get("rows", [None])):
         for c, (model, task) in enumerate(columns):
             axis = axes[r, c]
+            place = axis.get_subplotspec()
             if r == 0:
                 title = settings["titles"][task]
                 axis.set_title(f"{settings['titles'][model]}, {title}" if several else title)
-            if c == 0:
+            if row and place.is_first_col():
                 text = settings["text"] if row["evaluation"] == "c4" else "ID"
                 axis.set_ylabel(label(row["quantity"], text))
             yield axis, row, model, task
-            if r < len(settings["rows"]) - 1:
+            if place.num1 + place.get_gridspec().ncols < axes.size:  # there is a panel below
                 axis.set_xlabel("")
 
 
@@ -183,3 +254,17 @@ def dashed_base(axis: Axes, data: pd.DataFrame) -> pd.DataFrame:
     axis.plot(base.tokens, base["mean"], color="black", linestyle="--", linewidth=1.2)
     token_axis(axis, base.tokens)
     return base
+
+
+def rate_axis(axis: Axes, rates: np.ndarray) -> None:
+    """Learning rates on a log y axis: a faint line at each of the sweep, grey beyond its ends."""
+    low, high = rates[0] / 1.6, rates[-1] * 1.6
+    axis.set(yscale="log", ylim=(low, high))
+    axis.axhspan(low, rates[0], **UNSWEPT)
+    axis.axhspan(rates[-1], high, **UNSWEPT)
+    for rate in rates:
+        axis.axhline(rate, color="black", alpha=0.12, linewidth=0.5, zorder=0)
+    if len(rates) <= LEGEND_LINES:
+        axis.yaxis.set_major_locator(FixedLocator(rates))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
