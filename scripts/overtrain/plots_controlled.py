@@ -70,6 +70,7 @@ def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure
         if row["quantity"] == "absolute":
             base = dashed_base(axis, own)
             drawn.append(base.assign(model=model, task=task, learning_rate=0.0, **row))
+            table = pd.concat([table, base])
         log_values(axis, table)
     absolute = any(row["quantity"] == "absolute" for row in settings["rows"])
     shades.explain(figure, axes, BASE if absolute else "")
@@ -108,7 +109,7 @@ def optimal_rate_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, 
     geometric standard deviation (`std`, a factor). A best rate at an end of the sweep only bounds
     the optimum: its point is hollow and `bound` says which end.
     """
-    chosen, alone = best_rates(data), best_rates(data, "seed")
+    chosen, alone, data = best_rates(data), best_rates(data, "seed"), data[data.selection == "best"]
     figure, axes = grid(1, len(settings["tasks"]) * len(settings["models"]))
     colour = sns.color_palette("colorblind")[0]
     drawn = []
@@ -123,7 +124,8 @@ def optimal_rate_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, 
             bound=ends.groupby(best.tokens).first().fillna("none").to_numpy(dtype=str),
         )
         drawn.append(table.assign(model=model, task=task))
-        low, high = table["mean"] / table["std"], table["mean"] * table["std"]
+        deviation = [table["mean"] / table["std"], table["mean"] * table["std"]]
+        low, high = np.clip(deviation, rates[0], rates[-1])  # no seed chose what was not swept
         axis.fill_between(table.tokens, low, high, color=colour, alpha=0.2, linewidth=0)
         axis.plot(table.tokens, table.learning_rate, color=colour, linewidth=1.3)
         faces = np.where(table.bound == "none", to_hex(colour), "white")
