@@ -182,13 +182,13 @@ def check_wording(where: str, title: str, target: dict, config: dict) -> None:
 def check_index(where: str, paper: str, table: str, config: dict) -> None:
     """An index's titles can be filled in, and each of its cells names a figure."""
     for row, column, figures in Catalogue(config).index(paper, table):
-        for entry in (row, column):
-            check_wording(f"{where}: a title", entry["title"], entry["match"], config)
         if not figures:
             raise PipelineError(
                 f"{where}: no figure of {paper} has all of {json.dumps(row['match'])} and "
                 f"{json.dumps(column['match'])} (row {row['title']!r}, column {column['title']!r})"
             )
+        for entry in (row, column):
+            check_wording(f"{where}: a title", entry["title"], entry["match"], config)
 
 
 def check_study(where: str, study: dict) -> None:

@@ -124,13 +124,13 @@ def optimal_rate_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, 
             bound=ends.groupby(best.tokens).first().fillna("none").to_numpy(dtype=str),
         )
         drawn.append(table.assign(model=model, task=task))
+        rate_axis(axis, rates)
         deviation = [table["mean"] / table["std"], table["mean"] * table["std"]]
         low, high = np.clip(deviation, rates[0], rates[-1])  # no seed chose what was not swept
         axis.fill_between(table.tokens, low, high, color=colour, alpha=0.2, linewidth=0)
         axis.plot(table.tokens, table.learning_rate, color=colour, linewidth=1.3)
         faces = np.where(table.bound == "none", to_hex(colour), "white")
         axis.scatter(table.tokens, table.learning_rate, 14, faces, edgecolors=[colour], zorder=3)
-        rate_axis(axis, rates)
         token_axis(axis, swept.tokens)
     point = {"color": colour, "marker": "o", "markersize": 4}
     figure.supylabel("best learning rate", fontsize=plt.rcParams["axes.labelsize"])
@@ -264,8 +264,8 @@ def rate_axis(axis: Axes, rates: np.ndarray) -> None:
     axis.set(yscale="log", ylim=(low, high))
     axis.axhspan(low, rates[0], **UNSWEPT)
     axis.axhspan(rates[-1], high, **UNSWEPT)
-    for rate in rates:
-        axis.axhline(rate, color="black", alpha=0.12, linewidth=0.5, zorder=0)
+    across = {"transform": axis.get_yaxis_transform(), "zorder": 0}
+    axis.hlines(rates, 0, 1, color="black", alpha=0.12, linewidth=0.5, **across)
     if len(rates) <= LEGEND_LINES:
         axis.yaxis.set_major_locator(FixedLocator(rates))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
