@@ -96,21 +96,23 @@ def copy_of(folder: Path, place: Path) -> Path:
 PAPER = {
     "build_corpus": 1,
     "prepare_task": 10,
-    "pretrain": 6,
-    "finetune": 60,
+    "pretrain": 18,
+    "finetune": 420,
     "perturb_gaussian": 6,
-    "evaluate_id": 60,
-    "evaluate_c4": 60,
+    "evaluate_id": 420,
+    "evaluate_c4": 420,
     "measure_sharpness": 6,
     "simulate_theory": 3,
     "download_published": 1,
     "read_published": 1,
-    "aggregate": 11 + 12,
-    "figure": 11 + 12,
+    "aggregate": 46 + 12,
+    "figure": 47 + 12,
     "all_figures": 1,
 }
 SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
 FIG05 = SIX_TASKS | {"evaluate_id": 36, "evaluate_c4": 36, "aggregate": 1, "figure": 1}
+FIG47 = {"build_corpus": 1, "prepare_task": 10, "pretrain": 6, "finetune": 60, "evaluate_id": 60}
+FIG47 |= {"evaluate_c4": 60, "aggregate": 1, "figure": 1, "fig47": 1}
 FIG08 = {"build_corpus": 1, "prepare_task": 1, "pretrain": 6, "finetune": 6}
 
 
@@ -140,10 +142,12 @@ sys.exit(done.returncode)
         (["fig05"], FIG05 | {"fig05": 1}),
         (["results/figures/overtrained/fig05.pdf"], FIG05),
         (["fig08"], FIG08 | {"aggregate": 1, "figure": 1, "fig08": 1}),
+        (["fig07"], {"figure": 1, "fig07": 1}),
+        (["fig47"], FIG47),
         (
             ["all_tables"],
             {"download_published": 1, "read_published": 1, "aggregate": 3}
-            | {"table": 7, "all_tables": 1},
+            | {"table": 8, "all_tables": 1},
         ),
         (
             ["theory_sensitivity", "theory_tradeoff"],
@@ -153,7 +157,17 @@ sys.exit(done.returncode)
         (["--profile", "profiles/gpu"], PAPER),
         (["--profile", "slurm", "all_figures"], PAPER),
     ],
-    ids=["alias", "path", "no evaluation", "tables", "theory", "one GPU", "Slurm"],
+    ids=[
+        "alias",
+        "path",
+        "no evaluation",
+        "schematic",
+        "constant_warmup",
+        "tables",
+        "theory",
+        "one GPU",
+        "Slurm",
+    ],
 )
 def test_a_plan_asks_for_its_own_slice_only(repository, arguments, jobs):
     assert planned(repository, *arguments) == jobs
@@ -203,10 +217,18 @@ def test_style(repository, line):
 
 # --- one small run to the end ---------------------------------------------------------------------
 
-CHAIN = {"finetune": 2, "evaluate_id": 2, "evaluate_c4": 2}
+
+def chains(count: int) -> dict[str, int]:
+    return {"finetune": count, "evaluate_id": count, "evaluate_c4": count}
+
+
+def drawn(figures: int) -> dict[str, int]:
+    return {"aggregate": figures, "figure": figures, "all_figures": 1}
+
+
 SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
-DRAWN = {"aggregate": 11, "figure": 11, "table": 4}
+DRAWN = {"aggregate": 46, "figure": 47, "table": 5}  # a schematic has no aggregate
 
 
 @pytest.fixture(scope="module")
@@ -230,12 +252,14 @@ def finished(repository, guard, tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     figures = [f"{f}.{s}" for f in FIGURES for s in ("pdf", "png", "csv", "json")]
-    tables = [f"{t}.{s}" for t in ("table3", "table4") for s in ("csv", "md", "tex", "json")]
+    tables = [
+        f"{t}.{s}" for t in ("table3", "table4", "table6") for s in ("csv", "md", "tex", "json")
+    ]
     for kind, names in (("figures", figures), ("tables", tables)):
         found = contents(finished / "results" / kind / "overtrained")
         assert set(found) == set(names)
         assert all(size > 100 for size, _ in found.values())
-    jobs = CHAIN | SHARED | DRAWN
+    jobs = chains(10) | SHARED | DRAWN  # two budgets, five recipes
     for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: 0 for rule in jobs}
         for path in (finished / "results" / kind).rglob(f"*.{suffix}"):
@@ -246,7 +270,7 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     assert not list((finished / "results/runs").rglob("*.safetensors"))  # temporary
 
 
-FIGURES = ["fig03", "fig04", "fig05", "fig06", "fig08", "fig29"]
+FIGURES = [f"fig{n:02}" for n in (3, 4, 5, 6, 7, 8, 29, *range(30, 65))]
 FIGURES += [f"theory_{of}" for of in ("features", "noise", "sensitivity", "tradeoff", "sharpness")]
 
 
@@ -276,7 +300,7 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    assert len(origins) == 4 + 3 + 6 + 11  # noise, theory, sweeps, aggregates
+    assert len(origins) == 4 + 3 + 30 + 46  # noise, theory, sweeps, aggregates
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
@@ -336,15 +360,16 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
     [
         (
             "recipes: {default: {learning_rates: [1.0e-3]}}",
-            CHAIN | {"aggregate": 5, "figure": 5, "table": 1, "all_figures": 1, "all_tables": 1},
+            chains(2) | drawn(20) | {"table": 1, "all_tables": 1},
         ),
-        # No figure or table of the demo uses this recipe.
-        ("recipes: {batch32: {learning_rates: [1.0e-3]}}", {}),
+        (
+            "recipes: {batch32: {learning_rates: [1.0e-3]}}",
+            chains(2) | drawn(5) | {"table": 1, "all_tables": 1},
+        ),
         (
             f"models: {{{MODEL}: {{budgets: [0.05M, 0.1M, 0.15M]}}}}",
             {"pretrain": 1, "perturb_gaussian": 1, "measure_sharpness": 1}
-            | {"finetune": 1, "evaluate_id": 1, "evaluate_c4": 1}
-            | {"aggregate": 7, "figure": 7, "table": 1, "all_figures": 1, "all_tables": 1},
+            | (chains(5) | drawn(42) | {"table": 1, "all_tables": 1}),
         ),
         (
             "figures: {overtrained: {fig05: {title: another title}}}",
@@ -352,11 +377,11 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ),
         (
             "perturbation: {gammas: [0.02]}",
-            {"perturb_gaussian": 2, "aggregate": 1, "figure": 1, "all_figures": 1},
+            {"perturb_gaussian": 2} | drawn(1),
         ),
         (
             "theory: {noise: {gammas: [0.1]}}",
-            {"simulate_theory": 1, "aggregate": 1, "figure": 1, "all_figures": 1},
+            {"simulate_theory": 1} | drawn(1),
         ),
         ("resources: {finetune: {mem_mb: 1200}, pretrain: {runtime: 7}}", {}),
     ],
@@ -394,7 +419,7 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
     plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=PUBLISHED)
-    assert plan["figure"] == 11 + 12 and plan["table"] == 5
+    assert plan["figure"] == 47 + 12 and plan["table"] == 5
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
     result = command(folder, *TINY, "--", *targets, copies=PUBLISHED)
     assert result.returncode == 0, result.stdout[-4000:]
