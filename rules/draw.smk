@@ -3,7 +3,9 @@
 
 rule figure:
     input:
-        aggregate="results/aggregates/{paper}/{figure}.parquet",
+        aggregate=lambda wildcards: catalogue.figure_aggregate(
+            wildcards.paper, wildcards.figure
+        ),
     output:
         pdf="results/figures/{paper}/{figure}.pdf",
         png="results/figures/{paper}/{figure}.png",

@@ -3,13 +3,11 @@
 import json
 from pathlib import Path
 
-from overtrain import job, measurements, plots
-from overtrain.provenance import sha256, write_json
+from overtrain import job, plots
+from overtrain.aggregate import read_optional
+from overtrain.provenance import write_json
 
 with job.logged(snakemake.log[0]):
-    aggregate = Path(snakemake.input.aggregate)
-    settings = json.loads(snakemake.params.config)
-    plots.draw(measurements.read(aggregate).to_pandas(), settings, Path(snakemake.output.pdf))
-    origin = job.origin(snakemake, {"aggregate": sha256(aggregate)})
-    sources = measurements.read_provenance(aggregate)["sources"]
-    write_json(Path(snakemake.output.provenance), origin | {"sources": sources})
+    data, hashes, sources = read_optional(snakemake.input.aggregate)
+    plots.draw(data, json.loads(snakemake.params.config), Path(snakemake.output.pdf))
+    write_json(Path(snakemake.output.provenance), job.origin(snakemake, hashes) | sources)

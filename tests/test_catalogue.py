@@ -384,6 +384,98 @@ def test_a_figure_asks_for_its_own_measurements_only(config, figure, tasks, eval
     }
 
 
+# Table 6 of the paper: the first figure of each setting, and its model and recipe.
+SETTINGS = {
+    30: ("OLMo-30M", "batch256"),
+    35: ("OLMo-30M", "batch32"),
+    40: ("OLMo-30M", "constant"),
+    45: ("OLMo-30M", "constant_warmup"),
+    50: ("OLMo-15M", "default"),
+    55: ("OLMo-30M", "default"),
+    60: ("OLMo-90M", "default"),
+}
+# Its columns: plot, evaluation that is shown, evaluations that are read.
+COLUMNS = [
+    ("learning_rates_by_tokens", "c4", ["c4"]),
+    ("learning_rates_by_tokens", "id", ["c4", "id"]),  # the cut is on held-out text
+    ("tuned_by_tokens", "c4", ["c4", "id"]),  # validation chooses
+    ("tuned_by_tokens", "id", ["id"]),
+    ("optimal_rate_by_tokens", None, ["id"]),
+]
+
+
+@pytest.mark.parametrize("first", SETTINGS)
+@pytest.mark.parametrize("column", range(len(COLUMNS)))
+def test_figures_30_to_64_are_those_of_the_papers_table(config, first, column):
+    model, recipe = SETTINGS[first]
+    plot, shown, read = COLUMNS[column]
+    figure = f"fig{first + column}"
+    catalogue = Catalogue(config)
+    settings = json.loads(catalogue.figure_slice(PAPER, figure))
+    assert settings["plot"] == plot
+    rows = [{"evaluation": shown, "quantity": "absolute"}]
+    assert settings.get("rows") == (rows if shown else None)
+    assert settings["models"] == [model] and len(settings["tasks"]) == 10
+    files = catalogue.measurements(PAPER, figure)
+    assert len(set(files)) == len(files)
+    assert set(files) == {
+        f"results/measurements/{model}/{budget}/{task}/{recipe}/{evaluation}.parquet"
+        for budget in BUDGETS
+        for task in CONFIG["task_sets"]["all"]
+        for evaluation in read
+    }
+
+
+def test_titles_of_figures_30_to_64_differ_and_say_the_setting(config):
+    config["recipes"]["batch256"]["batch_size"] = 16
+    config["model_sets"]["small"] = ["OLMo-4K"]
+    catalogue = Catalogue(config)
+    titles = [json.loads(catalogue.figure_slice(PAPER, f"fig{n}"))["title"] for n in range(30, 65)]
+    assert len(set(titles)) == 35
+    assert all(title.startswith("Batch size 16: ") for title in titles[:5])
+    assert all(title.startswith("OLMo-4K: ") for title in titles[20:25])
+    assert not [title for title in titles if "{" in title]
+
+
+def test_the_schematic_has_no_measurements_and_no_scale(config):
+    config["scale"] = "demo scale"
+    catalogue = Catalogue(config)
+    assert catalogue.figure_aggregate(PAPER, "fig07") == []
+    assert json.loads(catalogue.figure_slice(PAPER, "fig07"))["scale"] is None
+    others = [target for target in catalogue.targets("figures") if target[1] != "fig07"]
+    assert [catalogue.figure_aggregate(*target) for target in others] == [
+        [f"results/aggregates/{paper}/{figure}.parquet"] for paper, figure in others
+    ]
+
+
+def test_a_stand_in_says_what_it_stands_for_beside_the_others_of_the_figure(config):
+    tasks = config["tasks"]
+    tasks["sympy_docs"]["stands_for"] = "gsm8k"  # one name needs no list
+    tasks["two_packages"]["stands_for"] = ["mr", "rte"]
+    tasks["same_docstring"]["stands_for"] = ["rte", "boolq"]
+    catalogue = Catalogue(config)
+    assert catalogue.task_titles(["sympy_docs", "mr", "two_packages"]) == {
+        "sympy_docs": "sympy docs\n(for GSM8K)",
+        "mr": "MR",
+        "two_packages": "statsmodels or sympy\n(for MR, RTE)",
+    }
+    assert catalogue.task_titles(["same_docstring", "two_packages"]) == {
+        "same_docstring": "same docstring?\n(for RTE, BoolQ)",
+        "two_packages": "statsmodels or sympy\n(for MR)",
+    }
+
+
+@pytest.mark.parametrize("tasks", ["six", "all"])
+def test_the_demos_stand_ins_cover_the_papers_ten_tasks_once_each(tasks):
+    overlay = yaml.safe_load((ROOT / "profiles/demo/overlay.yaml").read_text())
+    titles = Catalogue(CONFIG).task_titles(overlay["task_sets"][tasks])
+    named = " ".join(title.split("\n(for ")[1].rstrip(")") for title in titles.values())
+    assert all(len(title.splitlines()) <= 3 for title in titles.values())
+    found = " ".join(named.replace(",", " ").split())
+    for task in CONFIG["task_sets"]["all"]:
+        assert found.count(CONFIG["tasks"][task]["title"]) == 1
+
+
 def test_the_noise_figure_asks_for_no_fine_tune(config):
     files = Catalogue(config).measurements(PAPER, "fig03")
     assert files == [f"results/measurements/OLMo-30M/{b}/gaussian.parquet" for b in BUDGETS]

@@ -8,9 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from pandas.testing import assert_frame_equal
+from scipy.optimize import minimize_scalar
 
-from overtrain import PipelineError, axes, plots, plots_controlled, plots_theory, theory
+from overtrain import (
+    PipelineError,
+    axes,
+    plots,
+    plots_controlled,
+    plots_schematic,
+    plots_theory,
+    theory,
+)
 from overtrain import linear_network as linear
 from overtrain.aggregate import READS
 from overtrain.measurements import SCHEMA
@@ -213,6 +223,68 @@ def test_a_tuned_budget_is_one_point_also_where_pretraining_seeds_differ_in_thei
     ]
 
 
+def optimal(values: dict[tuple, float], **where: str) -> list[dict]:
+    return drawn_rates(sweep(values, "id", "validation", **where))
+
+
+def drawn_rates(rows: list[dict]) -> list[dict]:
+    _, table = plots_controlled.optimal_rate_by_tokens(
+        frame(rows), settings("optimal_rate_by_tokens", rows=[None])
+    )
+    return table.to_dict("records")
+
+
+def test_the_optimal_rate_is_the_tuned_one_beside_what_each_seed_would_choose():
+    values = {("1M", 1e-3, 0): 5.0, ("1M", 1e-2, 0): 9.0, ("1M", 1e-1, 0): 6.0}
+    values |= {("1M", 1e-3, 1): 6.0, ("1M", 1e-2, 1): 3.0, ("1M", 1e-1, 1): 2.5}
+    values |= {("1M", 1e-3, 2): 9.0, ("1M", 1e-2, 2): 4.0, ("1M", 1e-1, 2): 5.0}
+    (point,) = optimal(values)  # means 6.67, 5.33, 4.5; alone 1e-3, 1e-1, 1e-2
+    assert point["learning_rate"] == pytest.approx(1e-1) and point["bound"] == "highest"
+    assert point["mean"] == pytest.approx(1e-2) and point["std"] == pytest.approx(10)
+    assert point["seeds"] == 3
+    values |= {("1M", 1e-1, 1): math.nan}  # a rate with a diverged run is not chosen for all
+    (point,) = optimal(values)
+    assert point["learning_rate"] == pytest.approx(1e-2) and point["bound"] == "none"
+    assert point["mean"] == pytest.approx(10 ** (-7 / 3))  # alone 1e-3, 1e-2, 1e-2
+
+
+def test_the_optimal_rate_is_chosen_on_validation_only():
+    rows = sweep({("1M", 1e-3, 0): 5.0, ("1M", 1e-2, 0): 6.0}, "id", "validation")
+    for evaluation, split in (("id", "test"), ("c4", "held_out")):
+        rows += sweep({("1M", 1e-3, 0): 5.0, ("1M", 1e-2, 0): 1.0}, evaluation, split)
+    (point,) = drawn_rates(rows)
+    assert point["learning_rate"] == pytest.approx(1e-3) and point["bound"] == "lowest"
+
+
+def test_the_optimal_rate_of_several_pretraining_seeds_is_their_geometric_mean():
+    values = {("1M", 1e-3, 0): 5.0, ("1M", 1e-1, 0): 6.0, ("1M", 1e-4, 0): 9.0}
+    values |= {("1M-seed1", 1e-3, 0): 6.0, ("1M-seed1", 1e-1, 0): 5.0}
+    (point,) = optimal(values)
+    assert point["learning_rate"] == pytest.approx(1e-2) and point["seeds"] == 2
+    assert point["bound"] == "highest"  # one of the two is only a bound
+
+
+def test_rates_at_an_end_of_the_sweep_are_hollow_and_what_is_beyond_is_grey():
+    values = {(c, r, 0): 5.0 for c in ("1M", "2M") for r in (1e-3, 1e-2, 1e-1)}
+    values |= {("1M", 1e-2, 0): 4.0, ("2M", 1e-3, 0): 4.0}
+    rows = sweep(values, "id", "validation")
+    figure, table = plots_controlled.optimal_rate_by_tokens(
+        frame(rows), settings("optimal_rate_by_tokens", rows=[None])
+    )
+    assert list(table.bound) == ["none", "lowest"]
+    axis = figure.axes[0]
+    (points_,) = [c for c in axis.collections if len(c.get_offsets()) == 2]
+    filled = [tuple(face[:3]) != (1, 1, 1) for face in points_.get_facecolors()]
+    assert filled == [True, False]
+    low, high = axis.get_ylim()
+    assert low < 1e-3 and high > 1e-1
+    spans = sorted(
+        p.get_extents().transformed(axis.transData.inverted()).intervaly.tolist()
+        for p in axis.patches
+    )
+    assert np.allclose(spans, [[low, 1e-3], [1e-1, high]])
+
+
 def distances(values: dict[tuple, float]) -> list[dict]:
     more = {"task": "first", "selection": "best", "metric": "l2_distance"}
     return [
@@ -251,10 +323,12 @@ KINDS = {
     "noise_by_tokens": {"panels": ["change", "absolute"]},
     "learning_rates_by_tokens": {"rows": ASK, "largest_loss": 6.0},
     "tuned_by_tokens": {"rows": ASK},
+    "optimal_rate_by_tokens": {"rows": [None]},
     "distance_by_learning_rate": {},
     "sharpness_by_tokens": {},
 }
 CONTROLLED = [plot for plot in KINDS if plot != "sharpness_by_tokens"]
+CHOSEN = ("tuned_by_tokens", "optimal_rate_by_tokens")  # draw the best rate, not every one
 BY = {"noise_by_tokens": "gamma", "sharpness_by_tokens": "gamma"}  # or learning_rate
 
 
@@ -301,7 +375,8 @@ def test_lines_stand_where_the_table_says(plot):
         frame(many(plot, [1e-3, 4e-3])), settings(plot, **KINDS[plot])
     )
     heights = [y for axis in figure.axes for line in axis.lines for y in line.get_ydata()]
-    assert sorted(heights) == sorted(table["mean"])
+    column = "learning_rate" if plot == "optimal_rate_by_tokens" else "mean"
+    assert sorted(heights) == sorted(table[column])
 
 
 @pytest.mark.parametrize(
@@ -319,7 +394,7 @@ def test_few_lines_get_a_legend_and_many_a_colour_bar(plot, tmp_path):
 def test_every_kind_takes_the_papers_27_rates(plot, tmp_path):
     table = written(tmp_path, many(plot, RATES), plot=plot, **KINDS[plot])
     by = BY.get(plot, "learning_rate")
-    if plot != "tuned_by_tokens":
+    if plot not in CHOSEN:
         assert sorted(set(table[by]) - {0.0}) == pytest.approx(RATES)
 
 
@@ -332,7 +407,7 @@ def test_every_kind_takes_diverged_runs(plot, tmp_path):
             row["value"] = math.nan
     more = KINDS[plot] | ({"largest_loss": None} if "largest_loss" in KINDS[plot] else {})
     table = written(tmp_path, rows, plot=plot, **more)
-    if plot == "tuned_by_tokens":  # a rate with a diverged run is not chosen
+    if plot in CHOSEN:  # a rate with a diverged run is not chosen
         assert table["mean"].notna().all() and len(table)
         return
     bad = table[(table[key] == 4e-3) & (table.tokens == 2_000_000)]
@@ -343,7 +418,7 @@ def test_every_kind_takes_diverged_runs(plot, tmp_path):
 @pytest.mark.parametrize("plot", KINDS)
 def test_every_kind_takes_a_sweep_without_one_finite_run(plot, tmp_path):
     table = written(tmp_path, many(plot, [1e-3, 4e-3], math.nan), plot=plot, **KINDS[plot])
-    if plot == "tuned_by_tokens":  # there is no rate to choose
+    if plot in CHOSEN:  # there is no rate to choose
         assert table.empty
         return
     key = BY.get(plot, "learning_rate")
@@ -360,7 +435,7 @@ def test_a_grid_of_models_and_tasks_has_a_panel_each(plot):
     ]
     chosen = settings(plot, **KINDS[plot] | {"models": MODELS, "tasks": TASKS})
     figure, _ = plots.PLOTS[plot](frame(rows), chosen)
-    panels = 8 if "rows" in KINDS[plot] else 4
+    panels = 4 * len(KINDS[plot].get("rows", [None]))
     assert sum(bool(axis.lines) for axis in figure.axes) == panels
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     wanted = ["Large", "Large", "Small", "Small"]
@@ -406,6 +481,109 @@ def test_the_same_numbers_give_the_same_bytes(plot, tmp_path):
         files = sorted((tmp_path / name).iterdir())
         made.append([path.read_bytes() for path in files])
     assert made[0] == made[1]
+
+
+# --- grids ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "page"),
+    [
+        (1, 3, (1, 3)),
+        (1, 5, (1, 5)),
+        (1, 6, (2, 3)),
+        (1, 7, (2, 4)),
+        (1, 10, (2, 5)),
+        (1, 11, (3, 4)),
+        (2, 6, (2, 6)),
+    ],
+)
+def test_one_long_row_is_wrapped_and_what_is_left_over_removed(rows, columns, page):
+    figure, axes_ = axes.grid(rows, columns)
+    assert axes_.shape == (rows, columns)
+    assert list(axes_.flat) == figure.axes and len(figure.axes) == rows * columns
+    layout = axes_[0, 0].get_subplotspec().get_gridspec()
+    assert (layout.nrows, layout.ncols) == page
+
+
+def test_ten_tasks_are_labelled_at_the_outside_of_two_rows():
+    names = [f"task{i}" for i in range(10)]
+    rows = [row | {"task": n} for n in names for row in many("tuned_by_tokens", [1e-3, 4e-3])]
+    ask = [{"evaluation": "c4", "quantity": "absolute"}]
+    chosen = settings("tuned_by_tokens", tasks=names, rows=ask) | {
+        "titles": dict.fromkeys(names, "a task")
+    }
+    figure, _ = plots_controlled.tuned_by_tokens(frame(rows), chosen)
+    assert [bool(axis.get_ylabel()) for axis in figure.axes] == 2 * [True, *4 * [False]]
+    assert [bool(axis.get_xlabel()) for axis in figure.axes] == 5 * [False] + 5 * [True]
+    assert [axis.get_title() for axis in figure.axes] == 10 * ["a task"]
+
+
+# --- the schematic --------------------------------------------------------------------------------
+
+CONFIG = yaml.safe_load((Path(__file__).parent.parent / "config.yaml").read_text())
+FIG07 = CONFIG["figures"]["overtrained"]["fig07"]
+REGIMES = ["constant", "slowly decreasing", "quickly decreasing"]
+
+
+@pytest.fixture
+def schematic() -> pd.DataFrame:
+    _, table = plots_schematic.schematic_regimes(None, FIG07)
+    return table
+
+
+def turns(line: pd.DataFrame) -> bool:
+    """Falls to an inner minimum and rises from there by a tenth at least."""
+    losses = line.sort_values("tokens").loss.to_numpy()
+    lowest = losses.argmin()
+    assert (np.diff(losses[: lowest + 1]) < 0).all() and (np.diff(losses[lowest:]) > 0).all()
+    return 0 < lowest < len(losses) - 1 and losses[-1] > 1.1 * losses[lowest]
+
+
+def test_the_tuned_line_turns_up_on_both_on_ood_alone_and_on_neither(schematic):
+    tuned = schematic[schematic.tuned]
+    found = {key: turns(line) for key, line in tuned.groupby(["regime", "quantity"])}
+    assert [(found[r, "ood"], found[r, "id"]) for r in REGIMES] == [
+        (True, True),
+        (True, False),
+        (False, False),
+    ]
+
+
+def test_the_tuned_rate_falls_as_its_regime_says(schematic):
+    ends = schematic[schematic.tuned].groupby("regime").learning_rate.agg(["first", "last"])
+    falls = (ends["first"] / ends["last"]).loc[REGIMES]
+    assert (ends["first"] == 1).all()
+    assert falls.iloc[0] == 1 and 1.5 < falls.iloc[1] < falls.iloc[2] / 5
+
+
+def test_a_large_fixed_rate_turns_up_on_ood_everywhere_and_a_smaller_one_later(schematic):
+    ood = schematic[(schematic.quantity == "ood") & ~schematic.tuned]
+    for _, own in ood.groupby("regime"):
+        places = [line.loss.argmin() for _, line in own.groupby("learning_rate")]
+        assert places == sorted(places, reverse=True)
+        assert turns(own[own.learning_rate == 1.0])
+
+
+@pytest.mark.parametrize("regime", FIG07["regimes"], ids=REGIMES)
+@pytest.mark.parametrize("tokens", [1.0, 7.0, 100.0])
+def test_the_tuned_rate_minimises_the_id_loss(regime, tokens):
+    f, p = FIG07["formula"], regime["p"]
+    best = tokens ** -plots_schematic.tuned_exponent(p, f)
+    found = minimize_scalar(
+        lambda log: plots_schematic.losses(np.array(tokens), np.exp(log), p, f)["id"],
+        bounds=(-9, 2),
+        method="bounded",
+        options={"xatol": 1e-8},
+    )
+    assert np.exp(found.x) == pytest.approx(best, rel=1e-5)
+
+
+def test_the_schematic_is_written_without_data(tmp_path):
+    plots.draw(None, FIG07 | {"scale": None}, tmp_path / "figure.pdf")
+    table = pd.read_csv(tmp_path / "figure.csv")
+    assert set(table.regime) == set(REGIMES) and table.notna().all(axis=None)
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
 # --- theory ---------------------------------------------------------------------------------------

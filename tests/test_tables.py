@@ -93,7 +93,7 @@ def test_a_cell_follows_the_configuration(config, table, path, value, row, text,
         assert others.equals(pd.read_csv(csv, index_col=0, dtype=str).drop(columns=column))
 
 
-@pytest.mark.parametrize("table", ["table3", "table4"])
+@pytest.mark.parametrize("table", ["table3", "table4", "table6"])
 def test_every_format_holds_every_cell_and_the_caption_with_the_scale(config, table, tmp_path):
     config["scale"] = "demo scale"
     chosen = settings(config, table)
@@ -108,6 +108,55 @@ def test_every_format_holds_every_cell_and_the_caption_with_the_scale(config, ta
             assert value.replace("%", r"\%") in latex
     for text in (markdown, latex):
         assert f"{config['tables']['overtrained'][table]['caption']} (demo scale)" in text
+
+
+INDEX = [f"Figure {n}" for n in range(30, 65)]
+
+
+def test_the_index_has_the_papers_rows_columns_and_figures(config):
+    table = tables.figure_index(settings(config, "table6"), None)
+    assert table.to_numpy().ravel().tolist() == INDEX
+    assert list(table.index) == [
+        "Batch size 256",
+        "Batch size 32",
+        "Constant learning rate",
+        "Constant learning rate with warm-up",
+        "OLMo-15M",
+        "OLMo-30M (extended)",
+        "OLMo-90M",
+    ]
+
+
+def test_the_index_follows_the_figures(config):
+    figures = config["figures"]["overtrained"]
+    figures["fig30"], figures["fig35"] = figures["fig35"], figures["fig30"]
+    figures["fig99"] = dict(figures["fig64"])
+    figures["another"] = dict(figures["fig64"])
+    figures["fig05"]["tasks"] = "all"  # two rows of panels: no cell's figure
+    figures["fig29"]["title"] = "of changes"
+    found = tables.figure_index(settings(config, "table6"), None).to_numpy().ravel().tolist()
+    expected = ["Figure 35", *INDEX[1:5], "Figure 30", *INDEX[6:-1]]
+    assert found == [*expected, "another, Figure 64, Figure 99"]
+
+
+def test_the_index_names_what_the_overlay_makes_of_models_and_recipes(config):
+    config["model_sets"]["small"] = ["OLMo-4K"]
+    config["recipes"]["batch256"]["batch_size"] = 16
+    rows = list(tables.figure_index(settings(config, "table6"), None).index)
+    assert rows[0] == "Batch size 16" and rows[4] == "OLMo-4K"
+
+
+def test_an_index_of_other_keys(config):
+    """By plot and model, as for the released checkpoints."""
+    match = [{"plot": "tuned_by_tokens"}, {"plot": "noise_by_tokens"}]
+    config["tables"]["overtrained"]["table6"] |= {
+        "rows": [{"title": m["plot"], "match": m} for m in match],
+        "columns": [{"title": "{models}", "match": {"models": "main"}}],
+    }
+    table = tables.figure_index(settings(config, "table6"), None)
+    assert list(table.columns) == ["OLMo-30M"]
+    found = [", ".join(cells) for cells in table.to_numpy().tolist()]
+    assert found[0].startswith("Figure 6, Figure 32, Figure 33") and found[1] == "Figure 3"
 
 
 def test_latex_is_escaped_and_every_line_has_every_column():

@@ -22,8 +22,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from overtrain import measurements
+from overtrain.catalogue import WITH_STATISTICS
 from overtrain.provenance import sha256
 
 ROOT = Path(__file__).parent.parent
@@ -97,24 +99,26 @@ def copy_of(folder: Path, place: Path) -> Path:
 PAPER = {
     "build_corpus": 1,
     "prepare_task": 11,
-    "pretrain": 6,
-    "finetune": 60 + 3,
+    "pretrain": 18,
+    "finetune": 420 + 3,
     "perturb_gaussian": 6,
-    "evaluate_id": 60,
-    "evaluate_c4": 60,
+    "evaluate_id": 420,
+    "evaluate_c4": 420,
     "measure_sharpness": 6,
     "interpolate_gaussian": 3,
     "interpolate_finetuning": 3,
     "simulate_theory": 3,
     "download_published": 1,
     "read_published": 1,
-    "aggregate": 13 + 12,
-    "figure": 13 + 12,
+    "aggregate": 48 + 12,
+    "figure": 49 + 12,
     "all_figures": 1,
 }
 SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
 FIG05 = SIX_TASKS | {"evaluate_id": 36, "evaluate_c4": 36, "aggregate": 1, "figure": 1}
 FIG09 = {"build_corpus": 1, "pretrain": 3, "aggregate": 1, "figure": 1}
+FIG47 = {"build_corpus": 1, "prepare_task": 10, "pretrain": 6, "finetune": 60, "evaluate_id": 60}
+FIG47 |= {"evaluate_c4": 60, "aggregate": 1, "figure": 1, "fig47": 1}
 FIG08 = {"build_corpus": 1, "prepare_task": 1, "pretrain": 6, "finetune": 6}
 
 
@@ -149,10 +153,12 @@ sys.exit(done.returncode)
             ["fig10"],
             FIG09 | {"prepare_task": 1, "finetune": 3, "interpolate_finetuning": 3, "fig10": 1},
         ),
+        (["fig07"], {"figure": 1, "fig07": 1}),
+        (["fig47"], FIG47),
         (
             ["all_tables"],
             {"download_published": 1, "read_published": 1, "aggregate": 3}
-            | {"table": 7, "all_tables": 1},
+            | {"table": 8, "all_tables": 1},
         ),
         (
             ["theory_sensitivity", "theory_tradeoff"],
@@ -174,6 +180,8 @@ sys.exit(done.returncode)
         "no evaluation",
         "Gaussian",
         "one run",
+        "schematic",
+        "constant_warmup",
         "tables",
         "theory",
         "one GPU",
@@ -229,11 +237,19 @@ def test_style(repository, line):
 
 # --- one small run to the end ---------------------------------------------------------------------
 
-CHAIN = {"finetune": 2, "evaluate_id": 2, "evaluate_c4": 2}
+
+def chains(count: int) -> dict[str, int]:
+    return {"finetune": count, "evaluate_id": count, "evaluate_c4": count}
+
+
+def drawn(figures: int) -> dict[str, int]:
+    return {"aggregate": figures, "figure": figures, "all_figures": 1}
+
+
 SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
-DRAWN = {"aggregate": 13, "figure": 13, "table": 4}
+DRAWN = {"aggregate": 48, "figure": 49, "table": 5}  # a schematic has no aggregate
 
 
 @pytest.fixture(scope="module")
@@ -257,16 +273,19 @@ def finished(repository, guard, tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     figures = [f"{f}.{s}" for f in FIGURES for s in ("pdf", "png", "csv", "json")]
-    tables = [f"{t}.{s}" for t in ("table3", "table4") for s in ("csv", "md", "tex", "json")]
+    tables = [
+        f"{t}.{s}" for t in ("table3", "table4", "table6") for s in ("csv", "md", "tex", "json")
+    ]
     for kind, names in (("figures", figures), ("tables", tables)):
         found = contents(finished / "results" / kind / "overtrained")
         assert set(found) == set(names)
         assert all(size > 100 for size, _ in found.values())
-    for figure in FIGURES:
+    settings = yaml.safe_load((finished / "config.yaml").read_text())["figures"]["overtrained"]
+    for figure in set(FIGURES) - {"fig07"}:
         rows = pd.read_csv(finished / f"results/aggregates/overtrained/{figure}.statistics.csv")
-        assert bool(len(rows)) == (figure in ("fig03", "fig04", "fig05", "fig06", "fig29"))
+        assert bool(len(rows)) == (settings[figure]["plot"] in WITH_STATISTICS)
         assert rows.rise.notna().all() and set(rows.budgets) <= {2}
-    jobs = CHAIN | SHARED | DRAWN
+    jobs = chains(10) | SHARED | DRAWN  # two budgets, five recipes
     jobs["finetune"] += 1  # the direction's run
     for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: 0 for rule in jobs}
@@ -278,7 +297,7 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     assert not list((finished / "results/runs").rglob("*.safetensors"))  # temporary
 
 
-FIGURES = ["fig03", "fig04", "fig05", "fig06", "fig08", "fig09", "fig10", "fig29"]
+FIGURES = [f"fig{n:02}" for n in (*range(3, 11), 29, *range(30, 65))]
 FIGURES += [f"theory_{of}" for of in ("features", "noise", "sensitivity", "tradeoff", "sharpness")]
 
 
@@ -308,7 +327,7 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    assert len(origins) == 4 + 3 + 6 + 3 + 13  # noise, theory, sweeps, directions, aggregates
+    assert len(origins) == 4 + 3 + 30 + 3 + 48  # noise, theory, sweeps, directions, aggregates
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
@@ -368,16 +387,17 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
     [
         (
             "recipes: {default: {learning_rates: [1.0e-3]}}",
-            CHAIN | {"aggregate": 5, "figure": 5, "table": 1, "all_figures": 1, "all_tables": 1},
+            chains(2) | drawn(20) | {"table": 1, "all_tables": 1},
         ),
-        # No figure or table of the demo uses this recipe.
-        ("recipes: {batch32: {learning_rates: [1.0e-3]}}", {}),
+        (
+            "recipes: {batch32: {learning_rates: [1.0e-3]}}",
+            chains(2) | drawn(5) | {"table": 1, "all_tables": 1},
+        ),
         (
             f"models: {{{MODEL}: {{budgets: [0.05M, 0.1M, 0.15M]}}}}",
             {"pretrain": 1, "perturb_gaussian": 1, "measure_sharpness": 1}
-            | {"finetune": 2, "evaluate_id": 1, "evaluate_c4": 1}
-            | {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
-            | {"aggregate": 9, "figure": 9, "table": 1, "all_figures": 1, "all_tables": 1},
+            | (chains(5) | {"finetune": 6, "interpolate_gaussian": 1, "interpolate_finetuning": 1})
+            | (drawn(44) | {"table": 1, "all_tables": 1}),
         ),
         (
             "figures: {overtrained: {fig05: {title: another title}}}",
@@ -385,7 +405,7 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ),
         (
             "perturbation: {gammas: [0.02]}",
-            {"perturb_gaussian": 2, "aggregate": 1, "figure": 1, "all_figures": 1},
+            {"perturb_gaussian": 2} | drawn(1),
         ),
         (
             "interpolation: {gaussian: {near: [-0.01, 0.01]}}",
@@ -393,7 +413,7 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ),
         (
             "theory: {noise: {gammas: [0.1]}}",
-            {"simulate_theory": 1, "aggregate": 1, "figure": 1, "all_figures": 1},
+            {"simulate_theory": 1} | drawn(1),
         ),
         ("resources: {finetune: {mem_mb: 1200}, pretrain: {runtime: 7}}", {}),
     ],
@@ -431,7 +451,7 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
     plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=PUBLISHED)
-    assert plan["figure"] == 13 + 12 and plan["table"] == 5
+    assert plan["figure"] == 49 + 12 and plan["table"] == 5
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
     result = command(folder, *TINY, "--", *targets, copies=PUBLISHED)
     assert result.returncode == 0, result.stdout[-4000:]

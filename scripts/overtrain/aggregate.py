@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +18,7 @@ READS = {
     "noise_by_tokens": ({"loss", "perplexity"}, {"base", "noise"}),
     "learning_rates_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
     "tuned_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
+    "optimal_rate_by_tokens": ({"perplexity"}, {"best"}),
     "distance_by_learning_rate": ({"l2_distance"}, {"best"}),
     "sharpness_by_tokens": ({"half_curvature", "loss_change"}, {"noise"}),
     "loss_along_direction": ({"loss", "slope", "half_curvature"}, {"interpolated"}),
@@ -64,3 +66,15 @@ def aggregate(
     table = pa.concat_tables(tables)
     measurements.write(table.to_pylist(), output, origin | {"sources": sources})
     return table
+
+
+def read_optional(aggregates: list[str]) -> tuple[pd.DataFrame | None, dict, dict]:
+    """(data, hash, sources) of a target's aggregate, the last two for its provenance.
+
+    aggregates: one path, or none for a schematic or a table of settings.
+    """
+    if not aggregates:
+        return None, {}, {}
+    path = Path(*aggregates)
+    sources = measurements.read_provenance(path)["sources"]
+    return measurements.read(path).to_pandas(), {"aggregate": sha256(path)}, {"sources": sources}

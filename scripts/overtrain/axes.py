@@ -25,6 +25,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 PANEL = (2.5, 2.1)  # inches
 LEGEND_LINES = 8  # more lines than this get a colour bar
+ROW = 5  # a single row of more panels than this is wrapped
 
 
 class Shades:
@@ -57,14 +58,20 @@ class Shades:
 
 
 def grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes, (rows, columns); one long row is wrapped on the page only."""
+    lines = -(-columns // ROW) if rows == 1 else rows
+    across = -(-rows * columns // lines)
     width, height = PANEL
-    return plt.subplots(
-        rows,
-        columns,
-        figsize=(width * columns + 1.2, height * rows + 0.5),
+    figure, axes = plt.subplots(
+        lines,
+        across,
+        figsize=(width * across + 1.2, height * lines + 0.5),
         squeeze=False,
         layout="constrained",
     )
+    for unused in axes.flat[rows * columns :]:
+        unused.remove()
+    return figure, axes.flat[: rows * columns].reshape(rows, columns)
 
 
 def lines(axis: Axes, table: pd.DataFrame, by: str, shades: Shades) -> None:

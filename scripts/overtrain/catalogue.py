@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ UNDER_NOISE = {  # what a figure without tasks reads of a checkpoint
     "loss_along_direction": "interpolation",
 }
 WITH_STATISTICS = ("noise_by_tokens", "learning_rates_by_tokens", "tuned_by_tokens")
+TITLE_WIDTH = 36  # characters across a panel
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,8 @@ class Catalogue:
             return ["training"]
         if plot == "loss_along_direction":
             return ["interpolation"]
+        if plot == "optimal_rate_by_tokens":
+            return ["id"]
         needed = {row["evaluation"] for row in target["rows"]}
         if plot == "tuned_by_tokens":
             needed.add("id")  # holds the validation scores that choose the rate
@@ -251,7 +255,7 @@ class Catalogue:
     def figure_slice(self, paper: str, figure: str) -> str:
         """A figure's settings with its names resolved, and the titles that it prints."""
         target = dict(self.config["figures"][paper][figure])
-        if "experiment" in target:  # the same at every scale
+        if "models" not in target and "published" not in target:  # the same at every scale
             if "spectra" in target:
                 target["ratios"] = self.config["theory"]["fine_tuning"]["spectra"]
             return dumps(target | {"scale": None})
@@ -260,11 +264,12 @@ class Catalogue:
         if target["plot"] == "loss_along_direction":
             own = self.config["interpolation"]["fine_tuning" if "tasks" in target else "gaussian"]
             target |= {"near": own["near"], "wide": own["wide"]}
-        titles = {}
-        for key in ("models", "tasks"):
-            if key in target:
-                target[key] = self.names(target, key)
-                titles |= {name: self.title(key, name) for name in target[key]}
+        target["title"] = self.wording(target["title"], target)
+        target["models"] = self.names(target, "models")
+        titles = {name: self.config["models"][name]["title"] for name in target["models"]}
+        if "tasks" in target:
+            target["tasks"] = self.names(target, "tasks")
+            titles |= self.task_titles(target["tasks"])
         corpora = {self.corpus_of(model) for model in target["models"]}
         text = " / ".join(sorted(self.config["corpora"][corpus]["title"] for corpus in corpora))
         more = {"scale": self.config["scale"], "text": text, "titles": titles}
@@ -279,12 +284,44 @@ class Catalogue:
             "trained_on": settings["trained_on"],
         }
 
-    def title(self, section: str, name: str) -> str:
-        """A model's or task's name in figures; a stand-in says what it stands for."""
-        settings = self.config[section][name]
-        if "stands_for" not in settings:
-            return settings["title"]
-        return f"{settings['title']}\n(for {self.title(section, settings['stands_for'])})"
+    def task_titles(self, names: list[str]) -> dict[str, str]:
+        """Titles of the tasks of a figure; a stand-in's says what it stands for there.
+
+        Of several that may stand in for a task, the one that lists it first does.
+        """
+        tasks = self.config["tasks"]
+        places = {name: stood_for(tasks[name]) for name in names}
+        titles = {}
+        for name, own in places.items():
+            mine = [
+                tasks[task]["title"]
+                for i, task in enumerate(own)
+                if not any(task in other[:i] for other in places.values())
+            ]
+            lines = textwrap.wrap(f"(for {', '.join(mine)})", TITLE_WIDTH) if mine else []
+            titles[name] = "\n".join([tasks[name]["title"], *lines])
+        return titles
+
+    def wording(self, title: str, target: dict) -> str:
+        """A title with {models}, and what the recipe says ({batch_size} ...), filled in."""
+        words = dict(self.config["recipes"].get(target.get("recipe"), {}))
+        if "models" in target:
+            names = self.names(target, "models")
+            words["models"] = ", ".join(self.config["models"][name]["title"] for name in names)
+        return title.format_map(words)
+
+    def index(self, paper: str, table: str) -> Iterator[tuple[dict, dict, list[str]]]:
+        """(row, column, figures) of every cell of a table that is an index of a paper's figures.
+
+        The figures are those that have all keys of the row's and the column's `match`, as they
+        are written in the configuration.
+        """
+        figures = self.config["figures"][paper]
+        target = self.config["tables"][paper][table]
+        for row in target["rows"]:
+            for column in target["columns"]:
+                match = (row["match"] | column["match"]).items()
+                yield row, column, sorted(f for f in figures if match <= figures[f].items())
 
     def table_slice(self, paper: str, table: str) -> str:
         """A table's settings and every part of the configuration that it prints."""
@@ -298,6 +335,10 @@ class Catalogue:
             target["pretraining"] = self.config["pretraining"]
         elif "published" in target:
             return dumps(target | self.study_settings(target["published"]) | {"scale": None})
+        elif target["content"] == "figure_index":
+            target["cells"] = [found for _, _, found in self.index(paper, table)]
+            for key in ("rows", "columns"):
+                target[key] = [self.wording(e["title"], e["match"]) for e in target[key]]
         elif target["content"] in ("study_tasks", "study_prompts"):
             study = self.config[target["study"]]
             printed = {key: study[key] for key in ("evaluations", "trained_on")}
@@ -306,6 +347,12 @@ class Catalogue:
         else:
             target["recipe_settings"] = {r: self.config["recipes"][r] for r in target["recipes"]}
         return dumps(target | {"scale": self.config["scale"]})
+
+    def figure_aggregate(self, paper: str, figure: str) -> list[str]:
+        """The aggregate of a figure of measurements; a schematic has none."""
+        if {"models", "experiment", "published"} & set(self.config["figures"][paper][figure]):
+            return [f"results/aggregates/{paper}/{figure}.parquet"]
+        return []
 
     def table_aggregate(self, paper: str, table: str) -> list[str]:
         """The aggregate of a table of measurements; a table of settings has none."""
@@ -318,6 +365,12 @@ class Catalogue:
         settings, limits = self.config["models"][model], self.config["resources"]["pretrain"]
         expected = self.checkpoint(model, checkpoint).tokens / settings["tokens_per_second"] / 60
         return min(limits["runtime"], round(attempt * (30 + 1.5 * expected)))
+
+
+def stood_for(task: dict) -> list[str]:
+    """The tasks of the paper that a stand-in may stand for, the likest first."""
+    names = task.get("stands_for", [])
+    return [names] if isinstance(names, str) else names
 
 
 def cells_of(target: dict) -> list[list[dict]]:

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from overtrain import PipelineError
-from overtrain.catalogue import cells_of
+from overtrain.catalogue import Catalogue, cells_of, stood_for
 
 STUDIES = ("amuro_char",)  # of published checkpoints: each a section of config.yaml
 SCHEMA = Path(__file__).with_name("config.schema.json")
@@ -126,8 +126,8 @@ def check_names(config: dict) -> None:
             for member in members:
                 known(f"{section}.{name}", member, target)
     for name, task in config["tasks"].items():
-        if "stands_for" in task:
-            known(f"tasks.{name}.stands_for", task["stands_for"], "tasks")
+        for original in stood_for(task):
+            known(f"tasks.{name}.stands_for", original, "tasks")
         if task["kind"] == "classification" and len(task["choices"]) != len(
             task["label"]["values"]
         ):
@@ -164,6 +164,33 @@ def check_names(config: dict) -> None:
                     known(f"{where}.recipe", recipe, "recipes")
                 if settings.get("plot") == "loss_along_direction":
                     check_direction(where, settings, config["recipes"])
+                if "models" in settings and "plot" in settings:
+                    check_wording(f"{where}.title", settings["title"], settings, config)
+                if settings.get("content") == "figure_index":
+                    check_index(where, paper, target, config)
+
+
+def check_wording(where: str, title: str, target: dict, config: dict) -> None:
+    """What a title names in braces must be there to be filled in."""
+    try:
+        Catalogue(config).wording(title, target)
+    except (KeyError, IndexError, ValueError):
+        known = ["models", *config["recipes"].get(target.get("recipe"), {})]
+        raise PipelineError(
+            f"{where} is {title!r}; in braces it may name {', '.join(known)}"
+        ) from None
+
+
+def check_index(where: str, paper: str, table: str, config: dict) -> None:
+    """An index's titles can be filled in, and each of its cells names a figure."""
+    for row, column, figures in Catalogue(config).index(paper, table):
+        if not figures:
+            raise PipelineError(
+                f"{where}: no figure of {paper} has all of {json.dumps(row['match'])} and "
+                f"{json.dumps(column['match'])} (row {row['title']!r}, column {column['title']!r})"
+            )
+        for entry in (row, column):
+            check_wording(f"{where}: a title", entry["title"], entry["match"], config)
 
 
 def check_direction(where: str, figure: dict, recipes: dict) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import seaborn as sns
 
-from overtrain import plots_amuro_char, plots_controlled, plots_theory
+from overtrain import plots_amuro_char, plots_controlled, plots_schematic, plots_theory
 from overtrain.axes import plt
 from overtrain.provenance import whole_file
 
@@ -18,6 +18,7 @@ PLOTS = {
     "noise_by_tokens": plots_controlled.noise_by_tokens,
     "learning_rates_by_tokens": plots_controlled.learning_rates_by_tokens,
     "tuned_by_tokens": plots_controlled.tuned_by_tokens,
+    "optimal_rate_by_tokens": plots_controlled.optimal_rate_by_tokens,
     "distance_by_learning_rate": plots_controlled.distance_by_learning_rate,
     "sharpness_by_tokens": plots_theory.sharpness_by_tokens,
     "loss_along_direction": plots_theory.loss_along_direction,
@@ -25,6 +26,7 @@ PLOTS = {
     "theory_noise": plots_theory.theory_noise,
     "theory_sensitivity": plots_theory.theory_sensitivity,
     "theory_tradeoff": plots_theory.theory_tradeoff,
+    "schematic_regimes": plots_schematic.schematic_regimes,
     "base_by_checkpoint": plots_amuro_char.base_by_checkpoint,
     "scores_by_checkpoint": plots_amuro_char.scores_by_checkpoint,
     "gains_by_checkpoint": plots_amuro_char.gains_by_checkpoint,
@@ -32,13 +34,18 @@ PLOTS = {
 }
 
 
-def draw(data: pd.DataFrame, settings: dict, pdf: Path) -> None:
-    """Write .pdf, .png and .csv of the figure that `settings` describes."""
+def draw(data: pd.DataFrame | None, settings: dict, pdf: Path) -> None:
+    """Write .pdf, .png and .csv of the figure that `settings` describes.
+
+    data: its measurements; None for a schematic.
+    """
     sns.set_theme(context="paper", style="ticks", font_scale=0.9)
     plt.rcParams |= {"pdf.fonttype": 42, "svg.hashsalt": "overtrain", "axes.titlesize": "medium"}
     figure, drawn = PLOTS[settings["plot"]](data, settings)
     scale = f" ({settings['scale']})" if settings["scale"] else ""
     figure.suptitle(settings["title"] + scale)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # has placed everything; each format would do it again
     with whole_file(pdf) as temporary:  # no date in it: the same numbers give the same bytes
         figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "ModDate": None})
     with whole_file(pdf.with_suffix(".png")) as temporary:

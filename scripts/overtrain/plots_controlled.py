@@ -6,12 +6,26 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from overtrain.axes import Shades, band, grid, lines, log_values, token_axis, tokens_text
+from overtrain.axes import (
+    LEGEND_LINES,
+    Shades,
+    band,
+    grid,
+    lines,
+    log_values,
+    plt,
+    token_axis,
+    tokens_text,
+)
 from overtrain.summaries import best_rates, scores, summary
 
 BASE = "none (base)"  # the dashed line
+UNSWEPT = {"color": "0.85", "linewidth": 0, "zorder": 0}
 
 
 def noise_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
@@ -56,6 +70,7 @@ def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure
         if row["quantity"] == "absolute":
             base = dashed_base(axis, own)
             drawn.append(base.assign(model=model, task=task, learning_rate=0.0, **row))
+            table = pd.concat([table, base])
         log_values(axis, table)
     absolute = any(row["quantity"] == "absolute" for row in settings["rows"])
     shades.explain(figure, axes, BASE if absolute else "")
@@ -75,7 +90,7 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
             (data.model == model) & (data.task == task) & (data.evaluation == row["evaluation"])
         ]
         chosen = own[own.selection == "best"].merge(
-            best, on=["model", "checkpoint", "task", "learning_rate"]
+            best, on=["model", "checkpoint", "tokens", "task", "learning_rate"]
         )
         table = over_seeds(chosen, own, row["quantity"], ["tokens"])
         rates = chosen.groupby("tokens").learning_rate.unique()  # one for each pre-training seed
@@ -83,6 +98,49 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         band(axis, table, colour, marker="o")
         drawn.append(table.assign(model=model, task=task, **row))
         log_values(axis, table)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def optimal_rate_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.DataFrame]:
+    """The learning rate that is best on validation, and where the sweep ends (Figs 34, 39 ...).
+
+    Line: `learning_rate`, the one of the tuned figures, chosen on the mean over fine-tuning seeds.
+    Band: the rates that each seed alone would choose, their geometric `mean` times and by their
+    geometric standard deviation (`std`, a factor). A best rate at an end of the sweep only bounds
+    the optimum: its point is hollow and `bound` says which end.
+    """
+    chosen, alone, data = best_rates(data), best_rates(data, "seed"), data[data.selection == "best"]
+    figure, axes = grid(1, len(settings["tasks"]) * len(settings["models"]))
+    colour = sns.color_palette("colorblind")[0]
+    drawn = []
+    for axis, _, model, task in cells(axes, settings):
+        best, each, swept = (
+            table[(table.model == model) & (table.task == task)] for table in (chosen, alone, data)
+        )
+        rates = np.unique(swept.learning_rate)
+        ends = best.learning_rate.map({rates[0]: "lowest", rates[-1]: "highest"})
+        table = over_rates(each).assign(
+            learning_rate=over_rates(best)["mean"],
+            bound=ends.groupby(best.tokens).first().fillna("none").to_numpy(dtype=str),
+        )
+        drawn.append(table.assign(model=model, task=task))
+        rate_axis(axis, rates)
+        deviation = [table["mean"] / table["std"], table["mean"] * table["std"]]
+        low, high = np.clip(deviation, rates[0], rates[-1])  # no seed chose what was not swept
+        axis.fill_between(table.tokens, low, high, color=colour, alpha=0.2, linewidth=0)
+        axis.plot(table.tokens, table.learning_rate, color=colour, linewidth=1.3)
+        faces = np.where(table.bound == "none", to_hex(colour), "white")
+        axis.scatter(table.tokens, table.learning_rate, 14, faces, edgecolors=[colour], zorder=3)
+        token_axis(axis, swept.tokens)
+    point = {"color": colour, "marker": "o", "markersize": 4}
+    figure.supylabel("best learning rate", fontsize=plt.rcParams["axes.labelsize"])
+    handles = [
+        plt.Line2D([], [], label="best on the mean\nover seeds", **point),
+        plt.Line2D([], [], label="the same, at an end\nof the sweep", markerfacecolor="w", **point),
+        Patch(color=colour, alpha=0.2, linewidth=0, label="best of each seed,\nmean and deviation"),
+        Patch(label="not swept", **UNSWEPT),
+    ]
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
     return figure, pd.concat(drawn, ignore_index=True)
 
 
@@ -134,24 +192,34 @@ def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
     return worst[worst["mean"] < largest_loss][key]
 
 
+def over_rates(best: pd.DataFrame) -> pd.DataFrame:
+    """Geometric mean and standard deviation (a factor) of learning rates, by tokens."""
+    table = summary(best.assign(value=np.log(best.learning_rate)), ["tokens"])
+    return table.assign(mean=np.exp(table["mean"]), std=np.exp(table["std"]))
+
+
 # --- panels -------------------------------------------------------------------------------------
 
 
 def cells(axes: np.ndarray, settings: dict):
-    """(axis, row, model, task) of a grid of rows by tasks, labelled."""
+    """(axis, row, model, task) of a grid of rows by tasks, labelled at its outside.
+
+    A figure without `rows` has one, None, whose quantity the plot labels.
+    """
     columns = [(model, task) for model in settings["models"] for task in settings["tasks"]]
     several = len(settings["models"]) > 1
-    for r, row in enumerate(settings["rows"]):
+    for r, row in enumerate(settings.get("rows", [None])):
         for c, (model, task) in enumerate(columns):
             axis = axes[r, c]
+            place = axis.get_subplotspec()
             if r == 0:
                 title = settings["titles"][task]
                 axis.set_title(f"{settings['titles'][model]}, {title}" if several else title)
-            if c == 0:
+            if row and place.is_first_col():
                 text = settings["text"] if row["evaluation"] == "c4" else "ID"
                 axis.set_ylabel(label(row["quantity"], text))
             yield axis, row, model, task
-            if r < len(settings["rows"]) - 1:
+            if place.num1 + place.get_gridspec().ncols < axes.size:  # there is a panel below
                 axis.set_xlabel("")
 
 
@@ -166,3 +234,17 @@ def dashed_base(axis: Axes, data: pd.DataFrame) -> pd.DataFrame:
     axis.plot(base.tokens, base["mean"], color="black", linestyle="--", linewidth=1.2)
     token_axis(axis, base.tokens)
     return base
+
+
+def rate_axis(axis: Axes, rates: np.ndarray) -> None:
+    """Learning rates on a log y axis: a faint line at each of the sweep, grey beyond its ends."""
+    low, high = rates[0] / 1.6, rates[-1] * 1.6
+    axis.set(yscale="log", ylim=(low, high))
+    axis.axhspan(low, rates[0], **UNSWEPT)
+    axis.axhspan(rates[-1], high, **UNSWEPT)
+    across = {"transform": axis.get_yaxis_transform(), "zorder": 0}
+    axis.hlines(rates, 0, 1, color="black", alpha=0.12, linewidth=0.5, **across)
+    if len(rates) <= LEGEND_LINES:
+        axis.yaxis.set_major_locator(FixedLocator(rates))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())

@@ -12,8 +12,8 @@ def summary(data: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     groups = data.groupby(by, dropna=False).value
     table = pd.DataFrame(
         {
-            "mean": groups.apply(lambda v: v.mean(skipna=False)),
-            "std": groups.apply(lambda v: v.std(skipna=False) if len(v) > 1 else 0.0),
+            "mean": groups.mean(skipna=False),
+            "std": groups.std(skipna=False).where(groups.size() > 1, 0.0),
             "seeds": groups.size(),
         }
     )
@@ -25,14 +25,18 @@ def scores(data: pd.DataFrame) -> pd.DataFrame:
     return data[data.split.isin(["held_out", "test"])]
 
 
-def best_rates(data: pd.DataFrame) -> pd.DataFrame:
-    """The learning rate of the lowest mean validation perplexity, for each checkpoint."""
+def best_rates(data: pd.DataFrame, *of: str) -> pd.DataFrame:
+    """The learning rate of the lowest mean validation perplexity, for each checkpoint.
+
+    of: further columns, such as "seed", for each of whose values it is chosen anew. A rate at which
+    a run diverged is not chosen.
+    """
     validation = data[
         (data.evaluation == "id")
         & (data.split == "validation")
         & (data.metric == "perplexity")
         & (data.selection == "best")
     ]
-    key = ["model", "checkpoint", "task"]
+    key = ["model", "checkpoint", "tokens", "task", *of]
     means = summary(validation, [*key, "learning_rate"]).dropna(subset="mean")
     return means.loc[means.groupby(key)["mean"].idxmin(), [*key, "learning_rate"]]

@@ -67,9 +67,24 @@ def finetuning(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("Hyperparameter")
 
 
+def figure_index(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
+    """Table 6: which figure shows which setting (rows) by which plot (columns)."""
+    cells = [", ".join(map(figure_name, names)) for names in settings["cells"]]
+    width = len(settings["columns"])
+    rows = [cells[i : i + width] for i in range(0, len(cells), width)]
+    return pd.DataFrame(rows, settings["rows"], settings["columns"]).rename_axis("Setting")
+
+
+def figure_name(target: str) -> str:
+    """fig07 -> Figure 7; other names stay."""
+    number = target.removeprefix("fig")
+    return f"Figure {int(number)}" if number.isdigit() else target
+
+
 CONTENTS = {
     "pretraining": pretraining,
     "finetuning": finetuning,
+    "figure_index": figure_index,
     "study_tasks": study_tables.study_tasks,
     "study_prompts": study_tables.study_prompts,
     "mean_gains": study_tables.gains,
