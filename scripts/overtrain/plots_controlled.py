@@ -193,9 +193,13 @@ def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
 
 
 def over_rates(best: pd.DataFrame) -> pd.DataFrame:
-    """Geometric mean and standard deviation (a factor) of learning rates, by tokens."""
+    """Geometric mean and standard deviation (a factor) of learning rates, by tokens.
+
+    To 12 digits, so that the mean of equal rates is that rate.
+    """
     table = summary(best.assign(value=np.log(best.learning_rate)), ["tokens"])
-    return table.assign(mean=np.exp(table["mean"]), std=np.exp(table["std"]))
+    columns = {name: np.exp(table[name]).map("{:.12g}".format) for name in ("mean", "std")}
+    return table.assign(**columns).astype(dict.fromkeys(columns, float))
 
 
 # --- panels -------------------------------------------------------------------------------------

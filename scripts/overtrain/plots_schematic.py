@@ -74,7 +74,7 @@ def schematic_regimes(_: None, settings: dict) -> tuple[Figure, pd.DataFrame]:
                     )
                 )
         q = tuned_exponent(p, formula)
-        column[0].set_title(f"{regime['title']}: $\\eta^* = T^{{{-q:.2g}}}$")
+        column[0].set_title(f"{regime['title']}: $\\eta^* = T^{{{-q or 0:.2g}}}$")
         for axis in column:
             axis.set(xscale="log", xticks=[], yticks=[])
             axis.minorticks_off()
