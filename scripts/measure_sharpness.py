@@ -1,8 +1,11 @@
 """Rule measure_sharpness: Tr(H Sigma_init) of a checkpoint, and its sensitivity to small noise."""
 
+from functools import partial
+
 from overtrain import job
 from overtrain.sharpness import sharpness
 from overtrain.sweep import Sweep
 
 with job.logged(snakemake.log[0]):
-    Sweep(snakemake).measure_under_noise(sharpness)
+    sweep = Sweep(snakemake)
+    sweep.measure_under_noise(partial(sharpness, width=sweep.width))
