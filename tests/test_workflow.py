@@ -94,24 +94,34 @@ def copy_of(folder: Path, place: Path) -> Path:
 # --- plans ----------------------------------------------------------------------------------------
 
 PAPER = {
-    "build_corpus": 1,
+    "build_corpus": 3,
+    "download_checkpoint": 18,
     "prepare_task": 10,
-    "pretrain": 6,
+    "pretrain": 18,
     "finetune": 60,
-    "perturb_gaussian": 6,
+    "perturb_gaussian": 36,
     "evaluate_id": 60,
     "evaluate_c4": 60,
     "measure_sharpness": 6,
     "simulate_theory": 3,
     "download_published": 1,
     "read_published": 1,
-    "aggregate": 11 + 12,
-    "figure": 11 + 12,
+    "aggregate": 12 + 12,
+    "figure": 12 + 12,
     "all_figures": 1,
 }
 SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
 FIG05 = SIX_TASKS | {"evaluate_id": 36, "evaluate_c4": 36, "aggregate": 1, "figure": 1}
 FIG08 = {"build_corpus": 1, "prepare_task": 1, "pretrain": 6, "finetune": 6}
+FIG65 = {  # three released models and two of ours, six checkpoints each
+    "build_corpus": 3,
+    "download_checkpoint": 18,
+    "pretrain": 12,
+    "perturb_gaussian": 30,
+    "aggregate": 1,
+    "figure": 1,
+    "fig65": 1,
+}
 
 
 def test_the_papers_plan_is_complete_fast_and_small(repository):
@@ -140,6 +150,7 @@ sys.exit(done.returncode)
         (["fig05"], FIG05 | {"fig05": 1}),
         (["results/figures/overtrained/fig05.pdf"], FIG05),
         (["fig08"], FIG08 | {"aggregate": 1, "figure": 1, "fig08": 1}),
+        (["fig65"], FIG65),
         (
             ["all_tables"],
             {"download_published": 1, "read_published": 1, "aggregate": 3}
@@ -153,7 +164,7 @@ sys.exit(done.returncode)
         (["--profile", "profiles/gpu"], PAPER),
         (["--profile", "slurm", "all_figures"], PAPER),
     ],
-    ids=["alias", "path", "no evaluation", "tables", "theory", "one GPU", "Slurm"],
+    ids=["alias", "path", "no evaluation", "released", "tables", "theory", "one GPU", "Slurm"],
 )
 def test_a_plan_asks_for_its_own_slice_only(repository, arguments, jobs):
     assert planned(repository, *arguments) == jobs
@@ -167,7 +178,7 @@ def test_a_plan_asks_for_its_own_slice_only(repository, arguments, jobs):
             "recipes: {default: {learning_rates: [1e-5]}}",
             ["recipes.default.learning_rates.0", '"1e-5"', "number"],
         ),
-        ("model_sets: {main: [OLMo-1B]}", ["model_sets.main", "'OLMo-1B'", "OLMo-30M"]),
+        ("model_sets: {main: [OLMo-2B]}", ["model_sets.main", "'OLMo-2B'", "OLMo-30M"]),
     ],
     ids=["key", "type", "name"],
 )
