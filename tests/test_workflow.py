@@ -91,6 +91,44 @@ def copy_of(folder: Path, place: Path) -> Path:
     return Path(shutil.copytree(folder, place / "copy", symlinks=True))
 
 
+# --- released models ------------------------------------------------------------------------------
+
+LOCAL = """
+models:
+  LLM360-Amber:
+    corpus: pydoc
+    window: 64
+    hub: {repository: hub, checkpoints: {1.3T: {revision: last}}}
+resources: {perturb_released: {threads: 1, mem_mb: 1500, gpu: 0}}
+"""
+
+
+@pytest.mark.slow
+def test_a_released_model_with_pickled_weights_is_fetched_and_perturbed(repository, tmp_path):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    copy = copy_of(repository, tmp_path)
+    shape = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2}
+    config = LlamaConfig(96, num_attention_heads=2, max_position_embeddings=64, **shape)
+    model = LlamaForCausalLM(config)
+    config.save_pretrained(copy / "hub/last")
+    torch.save(model.state_dict(), copy / "hub/last/pytorch_model.bin")
+    (copy / "local.yaml").write_text(LOCAL)
+    path = "results/measurements/LLM360-Amber/1.3T/gaussian.parquet"
+    result = command(copy, *TINY, "local.yaml", "--", path)
+    assert result.returncode == 0, result.stdout
+    rows = measurements.read(copy / path).to_pylist()
+    assert {(row["study"], row["tokens"]) for row in rows} == {("released", 13 * 10**11)}
+    assert len(rows) == 2 * (1 + 2 * 2)  # loss and perplexity; the base, two gammas, two seeds
+    assert not any(row["diverged"] for row in rows)
+    folder = copy / "results/checkpoints/LLM360-Amber/1.3T"
+    checkpoint = json.loads((folder / "manifest.json").read_text())
+    origin = measurements.read_provenance(copy / path)
+    assert origin["data"]["checkpoint"] == checkpoint["sha256"]
+    assert origin["config"]["initialisation"] == {"kind": "normal", "std": 0.02, "cutoff": None}
+
+
 # --- plans ----------------------------------------------------------------------------------------
 
 PAPER = {
