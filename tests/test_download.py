@@ -32,8 +32,9 @@ def write_revision(folder: Path, seed: int, pickled: bool = False) -> None:
         (folder / name).write_text(json.dumps({"seed": seed}))
     for name in ("README.md", "modeling_tiny.py", "optimizer.pt", "training_args.bin"):
         (folder / name).write_text("not to be taken")
-    (folder / "original").mkdir()
-    (folder / "original/model.safetensors").write_text("not to be taken")
+    for name in ("original/model.safetensors", "tokenizer_before/tokenizer.json"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("not to be taken")
     tensors = weights(seed)
     if not pickled:
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

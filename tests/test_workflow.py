@@ -110,7 +110,8 @@ def test_a_released_model_with_pickled_weights_is_fetched_and_perturbed(reposito
 
     copy = copy_of(repository, tmp_path)
     shape = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2}
-    config = LlamaConfig(96, num_attention_heads=2, max_position_embeddings=64, **shape)
+    shape |= {"num_attention_heads": 2, "max_position_embeddings": 64, "vocab_size": 96}
+    config = LlamaConfig(**shape)
     model = LlamaForCausalLM(config)
     config.save_pretrained(copy / "hub/last")
     torch.save(model.state_dict(), copy / "hub/last/pytorch_model.bin")
