@@ -62,6 +62,7 @@ wildcard_constraints:
 localrules:
     build_corpus,
     prepare_task,
+    download_checkpoint,
     simulate_theory,
     download_published,
     read_published,
@@ -74,6 +75,7 @@ localrules:
 
 include: "rules/corpora.smk"
 include: "rules/tasks.smk"
+include: "rules/download.smk"
 include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"

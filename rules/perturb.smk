@@ -14,12 +14,14 @@ rule perturb_gaussian:
         "results/benchmarks/perturb_gaussian/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: lookup("resources/perturb/threads", within=config)
+    threads: lambda wildcards: catalogue.perturbation_resources(wildcards.model)["threads"]
     resources:
-        mem_mb=lookup("resources/perturb/mem_mb", within=config),
+        mem_mb=lambda wildcards: catalogue.perturbation_resources(wildcards.model)[
+            "mem_mb"
+        ],
         runtime=lambda wildcards, attempt: attempt
-        * config["resources"]["perturb"]["runtime"],
-        gpu=lookup("resources/perturb/gpu", within=config),
+        * catalogue.perturbation_resources(wildcards.model)["runtime"],
+        gpu=lambda wildcards: catalogue.perturbation_resources(wildcards.model)["gpu"],
     params:
         config=lambda wildcards: catalogue.perturbation_slice(wildcards.model),
     script:

@@ -11,6 +11,8 @@ rule pretrain:
         "results/logs/pretrain/{model}/{checkpoint}.log",
     benchmark:
         "results/benchmarks/pretrain/{model}/{checkpoint}.tsv"
+    wildcard_constraints:
+        model=catalogue.models_of("controlled"),
     # Longest first: a small budget fills a gap that a large one leaves.
     priority: 10
     conda:

@@ -1,8 +1,14 @@
 """Rule measure_sharpness: Tr(H Sigma_init) of a checkpoint, and its sensitivity to small noise."""
 
+from functools import partial
+
+import torch
+
 from overtrain import job
 from overtrain.sharpness import sharpness
 from overtrain.sweep import Sweep
 
 with job.logged(snakemake.log[0]):
-    Sweep(snakemake).measure_under_noise(sharpness)
+    sweep = Sweep(snakemake)
+    torch.set_float32_matmul_precision("highest")  # TF32 would round the smallest noise away
+    sweep.measure_under_noise(partial(sharpness, width=sweep.width))

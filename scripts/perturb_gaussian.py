@@ -1,8 +1,16 @@
 """Rule perturb_gaussian: a checkpoint under Gaussian noise of several sizes, on held-out text."""
 
+import json
+from functools import partial
+
 from overtrain import job
-from overtrain.perturb import perturb_gaussian
+from overtrain.perturb import perturb_gaussian, perturb_released
 from overtrain.sweep import Sweep
 
 with job.logged(snakemake.log[0]):
-    Sweep(snakemake).measure_under_noise(perturb_gaussian)
+    sweep = Sweep(snakemake)
+    documented = json.loads(snakemake.params.config).get("initialisation")
+    if documented:
+        sweep.measure_under_noise(partial(perturb_released, documented=documented))
+    else:
+        sweep.measure_under_noise(partial(perturb_gaussian, width=sweep.width))

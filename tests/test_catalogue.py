@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,13 @@ from overtrain.catalogue import WITH_STATISTICS, Catalogue, Checkpoint, tokens_o
 ROOT = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 PAPER = "overtrained"
+OTHER = {"revision": "main", "tokens": "1B"}
+POINTS = CONFIG["models"]["OLMo-1B"]["hub"]["checkpoints"]
 SLICES = {
     "corpus_slice": ("pydoc",),
     "task_slice": ("rte",),
     "pretraining_slice": ("OLMo-30M", "8B"),
+    "download_slice": ("OLMo-1B", "0.5T"),
     "sweep_slice": ("rte", "default"),
     "c4_slice": ("OLMo-30M",),
     "perturbation_slice": ("OLMo-30M",),
@@ -73,6 +77,10 @@ def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple])
         ("corpora.pydoc.held_out", 41, {"corpus_slice"}),
         ("corpora.pydoc.title", "other", set()),  # no model of this figure reads it
         ("corpora.c4.title", "web", {"figure_slice"}),
+        ("models.OLMo-1B.hub.repository", "other", {"download_slice"}),
+        ("models.OLMo-1B.hub.checkpoints", POINTS | {"0.5T": OTHER}, {"download_slice"}),
+        ("models.OLMo-1B.hub.checkpoints", POINTS | {"1.5T": OTHER}, set()),
+        ("models.OLMo-1B.window", 1024, set()),
         ("tasks.rte.title", "RTE!", {"figure_slice"}),
         ("tasks.rte.prompt", "{sentence1}", {"task_slice"}),
         ("tasks.rte.loss_on", "all", {"sweep_slice"}),
@@ -229,7 +237,7 @@ def test_an_aggregate_of_published_numbers_asks_for_what_its_target_names(
 
 
 def test_only_aggregates_by_tokens_depend_on_the_statistics_settings(config):
-    figures = config["figures"][PAPER]
+    figures = {n: f for n, f in config["figures"][PAPER].items() if n != "fig07"}  # no aggregate
     slices = {name: ("aggregate_slice", PAPER, name) for name in figures}
     by_tokens = {n for n, f in figures.items() if f["plot"] in WITH_STATISTICS}
     assert {"fig03", "fig05", "fig06"} <= by_tokens < set(figures)
@@ -572,6 +580,50 @@ def test_the_direction_figures_know_their_panels(config):
         settings = json.loads(Catalogue(config).figure_slice(PAPER, figure))
         own = config["interpolation"][direction]
         assert (settings["near"], settings["wide"]) == (own["near"], own["wide"])
+
+
+def test_figure_65_asks_for_noise_alone_on_ours_and_on_released_models_of_one_text(config):
+    catalogue = Catalogue(config)
+    files = catalogue.measurements(PAPER, "fig65")
+    released = ("OLMo-1B", "OLMo-2-7B", "LLM360-Amber")
+    points = {m: BUDGETS for m in ("OLMo-15M", "OLMo-90M")}
+    points |= {m: list(config["models"][m]["hub"]["checkpoints"]) for m in released}
+    assert sorted(files) == sorted(
+        f"results/measurements/{m}/{name}/gaussian.parquet" for m in points for name in points[m]
+    )
+    settings = json.loads(catalogue.figure_slice(PAPER, "fig65"))
+    assert settings["text"] == "C4"  # of three corpora
+    assert settings["models"] == list(points)
+
+
+def test_a_released_models_checkpoints_are_the_hubs_with_their_budgets(config):
+    catalogue = Catalogue(config)
+    assert catalogue.checkpoints("OLMo-1B")[-1] == Checkpoint("OLMo-1B", "3.1T", 3094 * 10**9, 0)
+    assert json.loads(catalogue.download_slice("OLMo-1B", "3.1T")) == {
+        "repository": "allenai/OLMo-1B-hf",
+        "revision": "step738000-tokens3094B",
+    }
+    assert [catalogue.study_of(m) for m in ("OLMo-1B", "OLMo-15M")] == ["released", "controlled"]
+    documented = json.loads(catalogue.perturbation_slice("OLMo-1B"))["initialisation"]
+    assert documented == {"kind": "mitchell", "cutoff": 3}
+    assert "initialisation" not in json.loads(catalogue.perturbation_slice("OLMo-15M"))
+
+
+def test_every_checkpoint_is_made_by_one_rule(config):
+    catalogue = Catalogue(config)
+    patterns = [catalogue.models_of(study) for study in ("controlled", "released")]
+    for model in [*config["models"], "OLMo-1Bx", "OLMoX1B", "OLMo"]:
+        matches = [bool(re.fullmatch(pattern, model)) for pattern in patterns]
+        assert sum(matches) == (model in config["models"]), model
+    config["models"] = {m: s for m, s in config["models"].items() if "hub" not in s}
+    assert not re.search(Catalogue(config).models_of("released"), "OLMo-1B")
+
+
+def test_released_models_are_perturbed_with_resources_of_their_own(config):
+    catalogue = Catalogue(config)
+    of = {m: catalogue.perturbation_resources(m) for m in ("OLMo-15M", "OLMo-2-7B")}
+    assert of["OLMo-15M"] == config["resources"]["perturb"]
+    assert of["OLMo-2-7B"]["mem_mb"] >= 29_200 + 5_000  # float32 weights, noise of a tensor
 
 
 def test_runtime_grows_with_tokens_and_attempts_up_to_the_limit(config):

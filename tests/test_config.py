@@ -123,7 +123,7 @@ FAULTS = {
     "unknown corpus": (
         "models/OLMo-15M/corpus",
         "c5",
-        ["models.OLMo-15M.corpus is 'c5'", "not in corpora", "c4, pydoc"],
+        ["models.OLMo-15M.corpus is 'c5'", "not in corpora", "allowed: c4, c4_olmo2"],
     ),
     "unknown task stood for": (
         "tasks/six_packages/stands_for",
@@ -192,8 +192,48 @@ FAULTS = {
     ),
     "unknown model in a figure": (
         f"{FIG05}/models",
-        ["OLMo-1B"],
-        ["figures.overtrained.fig05.models is 'OLMo-1B'", "not in models", "OLMo-90M"],
+        ["OLMo-2B"],
+        ["figures.overtrained.fig05.models is 'OLMo-2B'", "not in models", "OLMo-90M"],
+    ),
+    "released model that would be fine-tuned": (
+        f"{FIG05}/models",
+        ["OLMo-30M", "OLMo-1B"],
+        ["figures.overtrained.fig05.models names OLMo-1B", "released", "noise_by_tokens"],
+    ),
+    "released model in the table of what is pre-trained": (
+        "model_sets/controlled",
+        ["LLM360-Amber"],
+        ["tables.overtrained.table3.models names LLM360-Amber", "released"],
+    ),
+    "released model with a shape": (
+        "models/OLMo-1B/architecture",
+        {"layers": 16},
+        ["models.OLMo-1B: unknown key 'architecture'", "hub"],
+    ),
+    "released model without an initialisation": (
+        "models/OLMo-1B/initialisation",
+        DELETE,
+        ["models.OLMo-1B: the key 'initialisation' is missing"],
+    ),
+    "unknown initialisation": (
+        "models/OLMo-1B/initialisation/kind",
+        "xavier",
+        ["models.OLMo-1B.initialisation.kind is ", '"xavier"', "mitchell, normal"],
+    ),
+    "normal without a std": (
+        "models/OLMo-2-7B/initialisation/std",
+        DELETE,
+        ["models.OLMo-2-7B.initialisation: the key 'std' is missing"],
+    ),
+    "released budget without a unit": (
+        "models/OLMo-1B/hub/checkpoints/0.5T/tokens",
+        "494",
+        ["models.OLMo-1B.hub.checkpoints.0.5T.tokens", '"494"', "KMBT"],
+    ),
+    "released checkpoint without a revision": (
+        "models/OLMo-1B/hub/checkpoints/0.5T/revision",
+        DELETE,
+        ["models.OLMo-1B.hub.checkpoints.0.5T: the key 'revision' is missing"],
     ),
     "unknown task in a figure": (
         f"{FIG05}/tasks",
@@ -529,7 +569,7 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(path, value, par
     ("overlay", "parts"),
     [
         ({"scal": "demo"}, ["'scale'", "scal,"]),
-        ({"models": {"OLMo-1B": BASE["models"]["OLMo-15M"]}}, ["models.OLMo-1B", "OLMo-15M"]),
+        ({"models": {"OLMo-2B": BASE["models"]["OLMo-15M"]}}, ["models.OLMo-2B", "OLMo-15M"]),
         ({"recipes": {"default": {"epoch": 1}}}, ["recipes.default.epoch", "'epochs'"]),
         ({"figures": {"overtrained": {"fig7": {}}}}, ["figures.overtrained.fig7", "fig03"]),
     ],

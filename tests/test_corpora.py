@@ -13,6 +13,7 @@ import pytest
 from hub import run_on_hub, serve
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from overtrain import PipelineError, corpora, tokenizer
 from overtrain.corpora import Corpus, Windows, is_held_out, ordered_windows, shuffled
@@ -154,7 +155,7 @@ def test_damaged_shard_is_named(copy: Path, split: str, damage: str) -> None:
         Corpus(copy).verify(other)
 
 
-@pytest.mark.parametrize("content", [None, "", "{"])
+@pytest.mark.parametrize("content", [None, "", "{", "{}"])
 def test_unreadable_manifest_is_named(copy: Path, content: str | None) -> None:
     path = copy / "manifest.json"
     path.unlink() if content is None else path.write_text(content)
@@ -252,6 +253,27 @@ def test_each_pass_and_seed_has_its_own_order() -> None:
     orders = [first[:100], first[100:], other[:100], other[100:]]
     assert all(sorted(order) == list(range(100)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
+
+
+def test_a_vocabulary_beyond_uint16_gets_wider_shards_and_the_same_windows(tmp_path: Path) -> None:
+    words = {f"w{i}": i for i in range(70_000)}
+    split = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    split.pre_tokenizer = pre_tokenizers.Whitespace()
+    encoder = tokenizer.TextEncoder(split, 69_999)
+    texts = [" ".join(f"w{(i * 7919 + k) % 69_999}" for k in range(30)) for i in range(40)]
+    shard = corpora.write_shards(texts, encoder, 4, tmp_path, "00000")
+    corpora.write_manifest(tmp_path, encoder, [shard], {"made": "here"})
+    wide = Corpus(tmp_path)
+    for part in corpora.SPLITS:
+        wide.verify(part)
+        path = tmp_path / f"{part}-00000.bin"
+        assert path.stat().st_size == 4 * shard[part]["tokens"]
+        kept = [t for t in texts if is_held_out(t, 4) == (part == "held_out")]
+        expected = [i for t in kept for i in [*(int(w[1:]) for w in t.split()), 69_999]]
+        windows = wide.windows(part, 16)
+        rows = windows[np.arange(len(windows))]
+        assert rows[:, :-1].ravel().tolist() == expected[: rows[:, :-1].size]
+        assert max(expected) == 69_999
 
 
 # --- the hub --------------------------------------------------------------------------------------

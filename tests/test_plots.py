@@ -315,6 +315,39 @@ def test_tokens_text(tokens, text):
     assert axes.tokens_text(tokens) == text
 
 
+@pytest.mark.parametrize(
+    ("budgets", "labels"),
+    [
+        ([4, 8, 16, 32, 64, 128], ["4B", "8B", "16B", "32B", "64B", "128B"]),
+        ([41, 494, 1501, 1874, 2353, 3094], ["41B", "494B", "1.87T", "3.09T"]),
+        ([3, 3], ["3B"]),
+    ],
+)
+def test_budgets_too_near_each_other_keep_their_tick_without_a_label(budgets, labels):
+    figure, panels = axes.grid(1, 1)
+    axes.token_axis(panels[0, 0], [b * 1e9 for b in budgets])
+    figure.draw_without_rendering()
+    texts = [label.get_text() for label in panels[0, 0].get_xticklabels()]
+    assert len(texts) == len(set(budgets))
+    assert [text for text in texts if text] == labels
+
+
+def test_models_of_one_text_have_a_panel_each_with_its_own_range():
+    def noisy(model: str, factor: float) -> list[dict]:
+        own = checkpoint("1M", model) | {"evaluation": "c4", "split": "held_out"}
+        noise = own | {"selection": "noise", "gamma": 0.1, "seed": 0}
+        base = own | {"selection": "base", "gamma": 0.0, "seed": -1}
+        return score(noise, 2 * factor) + score(base, factor)
+
+    data = frame(noisy("large", 10.0) + noisy("small", 50.0))
+    settings = {"models": MODELS, "panels": ["absolute"], "text": "C4"}
+    settings |= {"titles": {name: name.upper() for name in MODELS}}
+    figure, _ = plots_controlled.noise_by_tokens(data, settings)
+    panels = [axis for axis in figure.axes if axis.get_title()]
+    assert [axis.get_title() for axis in panels] == ["LARGE", "SMALL"]
+    assert panels[0].get_ylim()[1] < panels[1].get_ylim()[0]
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 RATES = [1e-5 * 1.3**i for i in range(27)]

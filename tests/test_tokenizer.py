@@ -105,9 +105,9 @@ def test_local_folder_as_hub_repository(tmp_path: Path) -> None:
         from_hub(str(tmp_path), "main", "</s>")
 
 
-def test_vocabulary_must_fit_uint16() -> None:
-    ids = {f"t{i}": i for i in range(2**16 + 1)}
-    with pytest.raises(PipelineError, match=r"65537 tokens do not fit"):
-        TextEncoder(Tokenizer(models.WordLevel(ids, unk_token="t0")), 0)
-    del ids[f"t{2**16}"]
-    assert TextEncoder(Tokenizer(models.WordLevel(ids, unk_token="t0")), 0).vocabulary == 2**16
+@pytest.mark.parametrize(("vocabulary", "size"), [(2**16, 2), (2**16 + 1, 4), (100_278, 4)])
+def test_ids_have_as_many_bytes_as_the_vocabulary_needs(vocabulary: int, size: int) -> None:
+    ids = {f"t{i}": i for i in range(vocabulary)}
+    encoder = TextEncoder(Tokenizer(models.WordLevel(ids, unk_token="t0")), 0)
+    (last,) = encoder.encode([f"t{vocabulary - 1}"])
+    assert last.tolist() == [vocabulary - 1] and last.dtype.itemsize == size

@@ -94,14 +94,54 @@ def copy_of(folder: Path, place: Path) -> Path:
     return Path(shutil.copytree(folder, place / "copy", symlinks=True))
 
 
+# --- released models ------------------------------------------------------------------------------
+
+LOCAL = """
+models:
+  LLM360-Amber:
+    corpus: pydoc
+    window: 64
+    hub: {repository: hub, checkpoints: {1.3T: {revision: last}}}
+resources: {perturb_released: {threads: 1, mem_mb: 1500, gpu: 0}}
+"""
+
+
+@pytest.mark.slow
+def test_a_released_model_with_pickled_weights_is_fetched_and_perturbed(repository, tmp_path):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    copy = copy_of(repository, tmp_path)
+    shape = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 2, "max_position_embeddings": 64, "vocab_size": 96}
+    config = LlamaConfig(**shape)
+    model = LlamaForCausalLM(config)
+    config.save_pretrained(copy / "hub/last")
+    torch.save(model.state_dict(), copy / "hub/last/pytorch_model.bin")
+    (copy / "local.yaml").write_text(LOCAL)
+    path = "results/measurements/LLM360-Amber/1.3T/gaussian.parquet"
+    result = command(copy, *TINY, "local.yaml", "--", path)
+    assert result.returncode == 0, result.stdout
+    rows = measurements.read(copy / path).to_pylist()
+    assert {(row["study"], row["tokens"]) for row in rows} == {("released", 13 * 10**11)}
+    assert len(rows) == 2 * (1 + 2 * 2)  # loss and perplexity; the base, two gammas, two seeds
+    assert not any(row["diverged"] for row in rows)
+    folder = copy / "results/checkpoints/LLM360-Amber/1.3T"
+    checkpoint = json.loads((folder / "manifest.json").read_text())
+    origin = measurements.read_provenance(copy / path)
+    assert origin["data"]["checkpoint"] == checkpoint["sha256"]
+    assert origin["config"]["initialisation"] == {"kind": "normal", "std": 0.02, "cutoff": None}
+
+
 # --- plans ----------------------------------------------------------------------------------------
 
 PAPER = {
-    "build_corpus": 1,
+    "build_corpus": 3,
+    "download_checkpoint": 18,
     "prepare_task": 11,
     "pretrain": 18,
     "finetune": 420 + 3,
-    "perturb_gaussian": 6,
+    "perturb_gaussian": 36,
     "evaluate_id": 420,
     "evaluate_c4": 420,
     "measure_sharpness": 6,
@@ -110,8 +150,8 @@ PAPER = {
     "simulate_theory": 3,
     "download_published": 1,
     "read_published": 1,
-    "aggregate": 48 + 12,
-    "figure": 49 + 12,
+    "aggregate": 49 + 12,
+    "figure": 50 + 12,
     "all_figures": 1,
 }
 SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
@@ -120,6 +160,15 @@ FIG09 = {"build_corpus": 1, "pretrain": 3, "aggregate": 1, "figure": 1}
 FIG47 = {"build_corpus": 1, "prepare_task": 10, "pretrain": 6, "finetune": 60, "evaluate_id": 60}
 FIG47 |= {"evaluate_c4": 60, "aggregate": 1, "figure": 1, "fig47": 1}
 FIG08 = {"build_corpus": 1, "prepare_task": 1, "pretrain": 6, "finetune": 6}
+FIG65 = {  # three released models and two of ours, six checkpoints each
+    "build_corpus": 3,
+    "download_checkpoint": 18,
+    "pretrain": 12,
+    "perturb_gaussian": 30,
+    "aggregate": 1,
+    "figure": 1,
+    "fig65": 1,
+}
 
 
 def test_the_papers_plan_is_complete_fast_and_small(repository):
@@ -155,6 +204,7 @@ sys.exit(done.returncode)
         ),
         (["fig07"], {"figure": 1, "fig07": 1}),
         (["fig47"], FIG47),
+        (["fig65"], FIG65),
         (
             ["all_tables"],
             {"download_published": 1, "read_published": 1, "aggregate": 3}
@@ -182,6 +232,7 @@ sys.exit(done.returncode)
         "one run",
         "schematic",
         "constant_warmup",
+        "released",
         "tables",
         "theory",
         "one GPU",
@@ -201,7 +252,7 @@ def test_a_plan_asks_for_its_own_slice_only(repository, arguments, jobs):
             "recipes: {default: {learning_rates: [1e-5]}}",
             ["recipes.default.learning_rates.0", '"1e-5"', "number"],
         ),
-        ("model_sets: {main: [OLMo-1B]}", ["model_sets.main", "'OLMo-1B'", "OLMo-30M"]),
+        ("model_sets: {main: [OLMo-2B]}", ["model_sets.main", "'OLMo-2B'", "OLMo-30M"]),
     ],
     ids=["key", "type", "name"],
 )
@@ -249,7 +300,7 @@ def drawn(figures: int) -> dict[str, int]:
 SHARED = {"build_corpus": 1, "prepare_task": 1, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
-DRAWN = {"aggregate": 48, "figure": 49, "table": 5}  # a schematic has no aggregate
+DRAWN = {"aggregate": 49, "figure": 50, "table": 5}  # a schematic has no aggregate
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +348,7 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     assert not list((finished / "results/runs").rglob("*.safetensors"))  # temporary
 
 
-FIGURES = [f"fig{n:02}" for n in (*range(3, 11), 29, *range(30, 65))]
+FIGURES = [f"fig{n:02}" for n in (*range(3, 11), 29, *range(30, 66))]
 FIGURES += [f"theory_{of}" for of in ("features", "noise", "sensitivity", "tradeoff", "sharpness")]
 
 
@@ -327,7 +378,7 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    assert len(origins) == 4 + 3 + 30 + 3 + 48  # noise, theory, sweeps, directions, aggregates
+    assert len(origins) == 4 + 3 + 30 + 3 + 49  # noise, theory, sweeps, directions, aggregates
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
@@ -397,7 +448,7 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
             f"models: {{{MODEL}: {{budgets: [0.05M, 0.1M, 0.15M]}}}}",
             {"pretrain": 1, "perturb_gaussian": 1, "measure_sharpness": 1}
             | (chains(5) | {"finetune": 6, "interpolate_gaussian": 1, "interpolate_finetuning": 1})
-            | (drawn(44) | {"table": 1, "all_tables": 1}),
+            | (drawn(45) | {"table": 1, "all_tables": 1}),
         ),
         (
             "figures: {overtrained: {fig05: {title: another title}}}",
@@ -405,7 +456,7 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ),
         (
             "perturbation: {gammas: [0.02]}",
-            {"perturb_gaussian": 2} | drawn(1),
+            {"perturb_gaussian": 2} | drawn(2),
         ),
         (
             "interpolation: {gaussian: {near: [-0.01, 0.01]}}",
@@ -451,7 +502,7 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
     plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=PUBLISHED)
-    assert plan["figure"] == 49 + 12 and plan["table"] == 5
+    assert plan["figure"] == 50 + 12 and plan["table"] == 5
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
     result = command(folder, *TINY, "--", *targets, copies=PUBLISHED)
     assert result.returncode == 0, result.stdout[-4000:]

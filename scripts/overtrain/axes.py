@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 PANEL = (2.5, 2.1)  # inches
+LABEL = 0.09  # share of a panel's width that a slanted label of an axis takes
 LEGEND_LINES = 8  # more lines than this get a colour bar
 ROW = 5  # a single row of more panels than this is wrapped
 
@@ -91,13 +92,25 @@ def band(
 
 
 def token_axis(axis: Axes, tokens: Iterable[float]) -> None:
-    """Pre-training tokens on a log axis, a tick at every budget."""
+    """Pre-training tokens on a log axis, a tick at every budget, labelled where there is room."""
     ticks = sorted(set(tokens))
+    labelled = apart(ticks)
     axis.set(xscale="log", xlabel="pre-training tokens")
     axis.xaxis.set_major_locator(FixedLocator(ticks))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tokens_text(value)))
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: tokens_text(value) if value in labelled else "")
+    )
     axis.tick_params(axis="x", labelrotation=45 if len(ticks) > 4 else 0)
+
+
+def apart(values: list[float]) -> list[float]:
+    """Of ascending positive values, those that are LABEL apart on a log axis, from the largest."""
+    kept = values[-1:]
+    for value in reversed(values[:-1]):
+        if np.log(kept[-1] / value) >= LABEL * np.log(values[-1] / values[0]):
+            kept.append(value)
+    return kept
 
 
 def log_values(axis: Axes, table: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-STUDY = "controlled"
 UNDER_NOISE = {  # what a figure without tasks reads of a checkpoint
     "noise_by_tokens": "gaussian",
     "sharpness_by_tokens": "sharpness",
@@ -65,7 +65,9 @@ class Catalogue:
     def _checkpoints(self) -> dict[tuple[str, str], Checkpoint]:
         found = {}
         for model, settings in self.config["models"].items():
-            for seed in settings["seeds"]:
+            for name, point in settings.get("hub", {}).get("checkpoints", {}).items():
+                found[model, name] = Checkpoint(model, name, tokens_of(point["tokens"]), 0)
+            for seed in settings.get("seeds", []):
                 for budget in settings["budgets"]:
                     # Seed 0 has no suffix, so that adding seeds renames, and retrains, nothing.
                     name = budget if seed == 0 else f"{budget}-seed{seed}"
@@ -82,6 +84,15 @@ class Catalogue:
 
     def corpus_of(self, model: str) -> str:
         return self.config["models"][model]["corpus"]
+
+    def study_of(self, model: str) -> str:
+        """Models pre-trained here are the controlled study's, the hub's the released one's."""
+        return "released" if "hub" in self.config["models"][model] else "controlled"
+
+    def models_of(self, study: str) -> str:
+        """A regular expression for the names of a study's models."""
+        names = [re.escape(m) for m in self.config["models"] if self.study_of(m) == study]
+        return "|".join(names) or "(?!)"  # which matches nothing
 
     # --- slices: what a result depends on ---
 
@@ -107,6 +118,11 @@ class Catalogue:
         }
         return dumps(self.config["pretraining"] | slice_)
 
+    def download_slice(self, model: str, checkpoint: str) -> str:
+        hub = self.config["models"][model]["hub"]
+        revision = hub["checkpoints"][checkpoint]["revision"]
+        return dumps({"repository": hub["repository"], "revision": revision})
+
     def sweep_slice(self, task: str, recipe: str) -> str:
         """A recipe, and what a task's settings, beside its examples, say about training."""
         settings = self.config["tasks"][task]
@@ -117,7 +133,11 @@ class Catalogue:
         return dumps({"corpus": self.corpus_of(model)} | self.config["evaluations"]["c4"])
 
     def perturbation_slice(self, model: str) -> str:
-        return dumps(json.loads(self.c4_slice(model)) | self.config["perturbation"])
+        slice_ = json.loads(self.c4_slice(model)) | self.config["perturbation"]
+        if self.study_of(model) == "released":
+            settings = self.config["models"][model]
+            slice_ |= {key: settings[key] for key in ("initialisation", "window")}
+        return dumps(slice_)
 
     def sharpness_slice(self, model: str) -> str:
         return dumps({"corpus": self.corpus_of(model)} | self.config["sharpness"])
@@ -271,8 +291,8 @@ class Catalogue:
             target["tasks"] = self.names(target, "tasks")
             titles |= self.task_titles(target["tasks"])
         corpora = {self.corpus_of(model) for model in target["models"]}
-        text = " / ".join(sorted(self.config["corpora"][corpus]["title"] for corpus in corpora))
-        more = {"scale": self.config["scale"], "text": text, "titles": titles}
+        texts = {self.config["corpora"][corpus]["title"] for corpus in corpora}
+        more = {"scale": self.config["scale"], "text": " / ".join(sorted(texts)), "titles": titles}
         return dumps(target | more)
 
     def study_settings(self, study: str) -> dict:
@@ -359,6 +379,11 @@ class Catalogue:
         if "published" in self.config["tables"][paper][table]:
             return [f"results/aggregates/{paper}/{table}.parquet"]
         return []
+
+    def perturbation_resources(self, model: str) -> dict[str, int]:
+        """A released model is hundreds of times larger than one that is pre-trained here."""
+        released = self.study_of(model) == "released"
+        return self.config["resources"]["perturb_released" if released else "perturb"]
 
     def runtime(self, model: str, checkpoint: str, attempt: int) -> int:
         """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""

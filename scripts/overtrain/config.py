@@ -115,6 +115,8 @@ def check_names(config: dict) -> None:
 
     for name, model in config["models"].items():
         known(f"models.{name}.corpus", model["corpus"], "corpora")
+        if "hub" in model:
+            continue
         shape = model["architecture"]
         if shape["hidden_size"] % (2 * shape["heads"]):
             raise PipelineError(
@@ -155,6 +157,7 @@ def check_names(config: dict) -> None:
                     else:
                         for name in names:
                             known(f"{where}.{key}", name, section)
+                check_released(where, settings, config)
                 check_published(where, settings, config)
                 check_theory_figure(where, settings, config["theory"]["fine_tuning"])
                 recipes = settings.get(
@@ -204,6 +207,17 @@ def check_direction(where: str, figure: dict, recipes: dict) -> None:
             f"{where}.recipe is {figure['recipe']!r}, which has {len(rates)} learning rates and "
             f"{len(seeds)} seeds; a direction is one run: one rate, one seed"
         )
+
+
+def check_released(where: str, target: dict, config: dict) -> None:
+    """Models of the hub are not pre-trained or fine-tuned here, only perturbed."""
+    names = target.get("models", [])
+    for name in config["model_sets"][names] if isinstance(names, str) else names:
+        if "hub" in config["models"][name] and target.get("plot") != "noise_by_tokens":
+            raise PipelineError(
+                f"{where}.models names {name}, a released model; only figures of the kind "
+                "noise_by_tokens show those"
+            )
 
 
 def check_study(where: str, study: dict) -> None:

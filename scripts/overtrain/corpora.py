@@ -1,9 +1,9 @@
 """Pre-training text as token shards: built from docstrings or the hub, read by memory map.
 
-A corpus is a folder: `train-*.bin` and `held_out-*.bin` (little-endian uint16 ids, documents
-separated by the end-of-text id), the tokenizer, and `manifest.json` with every shard's hash. A
-document is held out by its own hash, so that equal documents are always on the same side and the
-two splits are disjoint by content.
+A corpus is a folder: `train-*.bin` and `held_out-*.bin` (little-endian ids, documents separated by
+the end-of-text id; uint16, or uint32 where the manifest's vocabulary has more than 65,536 tokens),
+the tokenizer, and `manifest.json` with every shard's hash. A document is held out by its own hash,
+so that equal documents are always on the same side and the two splits are disjoint by content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from overtrain import PipelineError, docstrings, hub, tokenizer
 from overtrain.provenance import sha256, whole_folder, write_json
-from overtrain.tokenizer import TextEncoder
+from overtrain.tokenizer import TextEncoder, token_type
 from overtrain.workers import pool as workers_pool
 
 MANIFEST = "manifest.json"
@@ -50,12 +50,12 @@ def write_shards(
         for split in SPLITS
     }
     files = {split: (folder / shards[split]["file"]).open("wb") for split in SPLITS}
-    end = np.array([encoder.end_of_text], dtype="<u2").tobytes()
+    end = np.array([encoder.end_of_text], dtype=encoder.type).tobytes()
     try:
         for batch in batched(texts, BATCH):
             for text, ids in zip(batch, encoder.encode(batch), strict=True):
                 split = "held_out" if is_held_out(text, one_in) else "train"
-                content = ids.astype("<u2").tobytes() + end
+                content = ids.tobytes() + end
                 files[split].write(content)
                 shard = shards[split]
                 shard["sha256"].update(content)
@@ -224,7 +224,8 @@ class Corpus:
         path = folder / MANIFEST
         try:
             self.manifest = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            self.type = token_type(self.manifest["vocabulary"])
+        except (OSError, json.JSONDecodeError, KeyError) as error:
             raise PipelineError(f"{path}: not a readable manifest ({error})") from error
 
     def verify(self, split: str) -> None:
@@ -233,14 +234,15 @@ class Corpus:
             path = self.folder / shard["file"]
             if not path.exists():
                 raise PipelineError(f"{path}: missing; the manifest lists it")
-            if path.stat().st_size != 2 * shard["tokens"] or sha256(path) != shard["sha256"]:
+            size = self.type.itemsize * shard["tokens"]
+            if path.stat().st_size != size or sha256(path) != shard["sha256"]:
                 raise PipelineError(
                     f"{path}: differs from its hash in {MANIFEST}; build the corpus again"
                 )
 
     def windows(self, split: str, context: int) -> Windows:
         shards = self.manifest["splits"][split]["shards"]
-        arrays = [np.memmap(self.folder / s["file"], dtype="<u2", mode="r") for s in shards]
+        arrays = [np.memmap(self.folder / s["file"], dtype=self.type, mode="r") for s in shards]
         return Windows(arrays, context)
 
 

@@ -1,4 +1,8 @@
-"""Gaussian perturbation, theta + gamma * std_init * noise by tensor (paper, eq. 1 and C.2)."""
+"""Gaussian perturbation, theta + gamma * std_init * noise by tensor (paper, eq. 1 and C.2).
+
+Models pre-trained here are measured several at a time, with the stds saved beside their weights;
+released models one at a time, with those of their documented initialisation.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from overtrain import PipelineError
-from overtrain.evaluate import language_modelling
+from overtrain import PipelineError, initialisation
+from overtrain.evaluate import Score, language_modelling
 from overtrain.olmo import MUP, Olmo, load_tensors, read_architecture
 from overtrain.provenance import seed_of
+from overtrain.released import load_released
 from overtrain.tasks import Examples
 
 
@@ -69,14 +74,55 @@ def perturb_gaussian(
     """Measurement rows: loss on held-out text of the base (gamma 0) and each gamma x seed."""
     a = read_architecture(checkpoint)
     weights, std = load_tensors(checkpoint), initial_std(checkpoint)
-    members = [(0.0, -1)] + [(gamma, seed) for gamma in gammas for seed in seeds]
+    members = members_of(gammas, seeds)
     rows = []
     for start in tqdm(range(0, len(members), width), desc="perturb", mininterval=5):
         own = members[start : start + width]
         tensors = perturbed(weights, std, identity["model"], own)
         model = Olmo(a, len(own)).load(tensors).to(device)
         score = language_modelling(model, text, batch_tokens)
-        for r, (gamma, seed) in enumerate(own):
-            selection = "noise" if gamma else "base"
-            rows += score.rows(identity | {"gamma": gamma, "seed": seed, "selection": selection}, r)
+        for place, member in enumerate(own):
+            rows += rows_of(score, place, member, identity)
     return rows
+
+
+@torch.no_grad()
+def perturb_released(
+    checkpoint: Path,
+    text: Examples,
+    gammas: list[float],
+    seeds: list[int],
+    documented: dict,
+    batch_tokens: int,
+    identity: dict,
+    device: torch.device,
+) -> list[dict]:
+    """The same for a released model; `documented` is its initialisation (see that module).
+
+    The base stays on the host, and the device holds one member's weights at a time.
+    """
+    released = load_released(checkpoint, text)
+    base = {name: p.detach() for name, p in released.model.named_parameters()}
+    released.model.to(device)
+    batch_tokens = released.batch_tokens(batch_tokens)
+    rows = []
+    for gamma, seed in tqdm(members_of(gammas, seeds), desc="perturb", mininterval=5):
+        for name, parameter in released.model.named_parameters():
+            std = initialisation.initial_std(documented, name, parameter.shape)
+            if gamma and std:
+                draw = noise(identity["model"], name, seed, parameter.shape)
+                parameter.data = (base[name] + gamma * std * draw).to(device)
+        score = language_modelling(released, text, batch_tokens)
+        rows += rows_of(score, 0, (gamma, seed), identity)
+    return rows
+
+
+def members_of(gammas: list[float], seeds: list[int]) -> list[tuple[float, int]]:
+    """(gamma, seed) of all that is measured: the base first, as gamma 0."""
+    return [(0.0, -1)] + [(gamma, seed) for gamma in gammas for seed in seeds]
+
+
+def rows_of(score: Score, place: int, member: tuple[float, int], identity: dict) -> list[dict]:
+    gamma, seed = member
+    selection = "noise" if gamma else "base"
+    return score.rows(identity | {"gamma": gamma, "seed": seed, "selection": selection}, place)

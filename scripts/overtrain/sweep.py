@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from overtrain import job, measurements
 from overtrain.allocator import keep_freed_memory
-from overtrain.catalogue import STUDY, Catalogue
+from overtrain.catalogue import Catalogue
 from overtrain.corpora import MANIFEST
 from overtrain.directions import loss_along
 from overtrain.evaluate import Score, held_out_text
@@ -31,9 +31,10 @@ class Sweep:
         torch.set_num_threads(snakemake.threads)
         keep_freed_memory()
         self.checkpoint = Path(snakemake.input.checkpoint)
-        point = Catalogue(config).checkpoint(w.model, w.checkpoint)
+        catalogue = Catalogue(config)
+        point = catalogue.checkpoint(w.model, w.checkpoint)
         self.identity = {
-            "study": STUDY,
+            "study": catalogue.study_of(w.model),
             "model": w.model,
             "checkpoint": w.checkpoint,
             "tokens": point.tokens,
@@ -106,13 +107,12 @@ class Sweep:
         corpus = Path(self.snakemake.input.corpus)
         rows = measure(
             self.checkpoint,
-            held_out_text(corpus, self.context, config["tokens"]),
+            held_out_text(corpus, config.get("window") or self.context, config["tokens"]),
             config["gammas"],
             config["seeds"],
-            self.width,
-            self.batch_tokens,
-            self.identity | {"evaluation": "c4", "split": "held_out"},
-            self.device,
+            batch_tokens=self.batch_tokens,
+            identity=self.identity | {"evaluation": "c4", "split": "held_out"},
+            device=self.device,
         )
         measurements.write(rows, Path(self.snakemake.output.measurements), self.origin())
 
@@ -137,12 +137,18 @@ class Sweep:
         data = {}
         for name, path in self.snakemake.input.items():
             path = Path(path)
-            if name == "checkpoint":
-                data[name] = sha256(path / WEIGHTS)
-            elif name == "corpus":
-                data[name] = json.loads((path / MANIFEST).read_text())["sha256"]
+            if name in ("checkpoint", "corpus"):
+                data[name] = hash_of(path)
             elif path.is_file():
                 data[name] = sha256(path)
         cuda = self.device.type == "cuda"
         device = torch.cuda.get_device_name(self.device) if cuda else "cpu"
         return job.origin(self.snakemake, data, device)
+
+
+def hash_of(folder: Path) -> str:
+    """Hash of a corpus or checkpoint: its manifest's, or that of the one file of weights."""
+    manifest = folder / MANIFEST
+    if manifest.exists():
+        return json.loads(manifest.read_text())["sha256"]
+    return sha256(folder / WEIGHTS)

@@ -248,7 +248,7 @@ def pad(sequences: Sequence[np.ndarray], first_target: Sequence[int], padding: i
 
 def encode_texts(rows: list[dict], encoder: TextEncoder, context: int) -> Examples:
     """Language modelling: loss on all tokens but the first; the end of text closes them."""
-    end = np.array([encoder.end_of_text], dtype=np.uint16)
+    end = np.array([encoder.end_of_text], dtype=encoder.type)
     ids = [
         np.concatenate([e, end])[: context + 1] for e in encoder.encode([r["text"] for r in rows])
     ]
@@ -260,7 +260,7 @@ def encode_choices(rows: list[dict], encoder: TextEncoder, context: int) -> Choi
     answers = len(rows[0]["choices"])
     prompts = encoder.encode([row["prompt"] for row in rows])
     choices = encoder.encode([choice for row in rows for choice in row["choices"]])
-    end = np.array([encoder.end_of_text], dtype=np.uint16)
+    end = np.array([encoder.end_of_text], dtype=encoder.type)
     sequences, first = [], []
     for i, prompt in enumerate(prompts):
         own = choices[i * answers : (i + 1) * answers]

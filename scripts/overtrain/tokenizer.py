@@ -19,32 +19,34 @@ SYMBOLS = "\n" + "".join(chr(code) for code in range(32, 127))  # 96; id 0 ends 
 END_OF_TEXT = "<|endoftext|>"
 
 
+def token_type(vocabulary: int) -> np.dtype:
+    """The type of a token id, in memory and in shards: little-endian uint16 where all ids fit."""
+    return np.dtype("<u2" if vocabulary <= 2**16 else "<u4")
+
+
 class TextEncoder:
-    """Encodes text as uint16 ids. `end_of_text` separates documents and pads sequences."""
+    """Encodes text as ids of `type`. `end_of_text` separates documents and pads sequences."""
 
     def __init__(self, tokenizer: Tokenizer, end_of_text: int):
         self.tokenizer = tokenizer
         self.end_of_text = end_of_text
         self.vocabulary = tokenizer.get_vocab_size()
-        if self.vocabulary > 2**16:
-            raise PipelineError(
-                f"tokenizer: {self.vocabulary} tokens do not fit uint16 shards (65536)"
-            )
+        self.type = token_type(self.vocabulary)
         vocabulary = tokenizer.get_vocab()
         self._table = None
         if all(len(symbol) == 1 and symbol.isascii() for symbol in vocabulary):
-            self._table = np.full(128, vocabulary["?"], dtype=np.uint16)
+            self._table = np.full(128, vocabulary["?"], dtype=self.type)
             for symbol, index in vocabulary.items():
                 self._table[ord(symbol)] = index
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """One uint16 array of ids per text, without special tokens."""
+        """One array of ids per text, without special tokens."""
         if self._table is not None:
             return [
                 self._table[np.frombuffer(t.encode("ascii", "replace"), np.uint8)] for t in texts
             ]
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
+        return [np.array(encoding.ids, dtype=self.type) for encoding in encodings]
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / "tokenizer.json"))

@@ -1,0 +1,17 @@
+"""Rule download_checkpoint: one revision of a released model, with a manifest of what it is."""
+
+import json
+from pathlib import Path
+
+from overtrain import job
+from overtrain.download import download_checkpoint
+from overtrain.provenance import write_json
+
+with job.logged(snakemake.log[0]):
+    config = json.loads(snakemake.params.config)
+    folder = Path(snakemake.output.checkpoint)
+    work = Path("results/state", "download", snakemake.wildcards.model, folder.name)
+    manifest = download_checkpoint(config["repository"], config["revision"], folder, work)
+    origin = job.origin(snakemake, {"checkpoint": manifest["sha256"]})
+    write_json(folder / "provenance.json", origin)
+    print(f"{config['repository']} at {config['revision']}: commit {manifest['commit']}")
