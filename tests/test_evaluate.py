@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import pytest
 import torch
 
 from overtrain import PipelineError
-from overtrain.architecture import IGNORE
+from overtrain.architecture import IGNORE, Architecture
 from overtrain.corpora import Corpus
 from overtrain.evaluate import (
     Score,
@@ -23,9 +27,13 @@ from overtrain.evaluate import (
     sequence_losses,
     target_positions,
 )
-from overtrain.olmo import Olmo, load_checkpoint, load_tensors
+from overtrain.olmo import Olmo, load_checkpoint, load_tensors, save_checkpoint
+from overtrain.snapshots import Snapshot
+from overtrain.snapshots import save as save_snapshots
 from overtrain.tasks import Choices, Examples
 from overtrain.tokenizer import SYMBOLS, load_encoder
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +198,64 @@ def test_too_little_or_damaged_held_out_text_is_one_clear_line(corpus, tmp_path)
     shard.write_bytes(shard.read_bytes()[:-2] + b"\x05\x00")
     with pytest.raises(PipelineError, match=f"{shard.name}: differs from its hash"):
         held_out_text(tmp_path, 32, 640)
+
+
+EVALUATION_OF_A_SIZE = """
+import resource, sys
+from functools import partial
+from types import SimpleNamespace
+import numpy as np, yaml
+from overtrain.evaluate import language_modelling
+from overtrain.sweep import Sweep
+from overtrain.tasks import Examples
+
+config, base, runs, megabytes = sys.argv[1:]
+config = yaml.safe_load(open(config))
+config["evaluations"]["batch_tokens"] = 8192
+snakemake = SimpleNamespace(
+    wildcards=type("Wildcards", (), {"get": lambda self, name: None})(),
+    config=config,
+    threads=1,
+    input=SimpleNamespace(checkpoint=base, runs=runs),
+    resources=type("Resources", (), {"mem_mb": int(megabytes), "get": lambda self, *_: 0})(),
+)
+snakemake.wildcards.model, snakemake.wildcards.checkpoint = "OLMo-10K", "0.84M"
+sweep = Sweep(snakemake)
+width = sweep.width
+windows = np.random.default_rng(0).integers(0, 96, (40, 33))
+text = Examples(windows[:, :-1], windows[:, 1:], np.full(40, 32))
+rows = sweep.measure("c4", {"held_out": partial(language_modelling, examples=text)})
+print(width, len(rows), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_an_evaluation_stays_in_the_memory_it_is_given_at_two_sizes(checkpoint, tmp_path):
+    """160 snapshots of a model of 1.4 MB, in stacks of what fits and all at once."""
+    base, runs = tmp_path / "base", tmp_path / "runs"
+    shutil.copytree(checkpoint, base)
+    runs.mkdir()
+    model = Olmo(Architecture(2, 2, 128, 256, context=32, vocabulary=96)).initialise(0)
+    save_checkpoint(model, base, load_encoder(checkpoint).end_of_text)
+    snapshots = [Snapshot(1e-4 * i, 0, 4, ("best", "last")) for i in range(1, 161)]
+    changes = {
+        name: torch.full((160, *p.shape), 1e-3, dtype=torch.bfloat16)
+        for name, p in model.named_parameters()
+    }
+    save_snapshots(snapshots, changes, runs / "000.safetensors")
+    widths = []
+    for megabytes in (600, 1000):
+        script = [sys.executable, "-c", EVALUATION_OF_A_SIZE, str(ROOT / "config.yaml")]
+        done = subprocess.run(
+            [*script, base, runs, str(megabytes)],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        width, rows, peak = map(int, done.stdout.split()[-3:])
+        assert rows == 2 * (1 + 2 * 160)  # loss and perplexity of the base, and of best and last
+        # Pages of the mapped file count as resident until the kernel takes them back.
+        assert peak - (runs / "000.safetensors").stat().st_size // 2**20 <= megabytes
+        widths.append(width)
+    assert 1 < widths[0] < 160 < widths[1]

@@ -16,6 +16,7 @@ from overtrain.catalogue import Catalogue
 from overtrain.corpora import MANIFEST
 from overtrain.directions import loss_along
 from overtrain.evaluate import Score, held_out_text
+from overtrain.memory import in_use
 from overtrain.olmo import LOGITS, WEIGHTS, read_architecture
 from overtrain.provenance import sha256
 from overtrain.snapshots import load_stacks
@@ -75,30 +76,30 @@ class Sweep:
         """Members of a stack in evaluation.
 
         A pass has `batch_tokens` of the whole stack, or a window of each member where that is more:
-        three copies of its logits, and eight activations of the MLP's width. On a CPU torch and
-        the text take some 500 MB.
+        three copies of its logits, and eight activations of the MLP's width.
         """
         a = read_architecture(self.checkpoint)
         window = 8 * a.context * a.mlp_size
-        fixed = (
-            3 * min(LOGITS, self.batch_tokens * a.vocabulary) + 8 * self.batch_tokens * a.mlp_size
-        )
-        free = self.memory - 4 * fixed - (500 * 2**20 if self.device.type == "cpu" else 0)
+        logits = min(LOGITS, self.batch_tokens * a.vocabulary)
+        fixed = 3 * logits + 8 * self.batch_tokens * a.mlp_size
+        free = self.memory - in_use(self.device) - 4 * fixed
         return max(1, free // (4 * (a.parameter_counts()["total"] + window)))
 
     def measure(self, evaluation: str, scores: dict[str, Callable[..., Score]]) -> list[dict]:
         """Rows of every snapshot of the sweep and of its base; scores: a function by split."""
         rows = []
         runs = Path(self.snakemake.input.runs)
-        stacks = load_stacks(self.checkpoint, runs, self.width, self.device)
-        for snapshots, model in tqdm(stacks, desc=evaluation, unit="stack"):
-            for split, score in scores.items():
-                identity = self.identity | {"evaluation": evaluation, "split": split}
-                result = score(model, batch_tokens=self.batch_tokens)
-                for place, snapshot in enumerate(snapshots):
-                    for selection in snapshot.selections:
-                        own = identity | snapshot.identity() | {"selection": selection}
-                        rows += result.rows(own, place)
+        with tqdm(desc=evaluation, unit="stack") as bar:
+            for snapshots, model in load_stacks(self.checkpoint, runs, self.width, self.device):
+                for split, score in scores.items():
+                    identity = self.identity | {"evaluation": evaluation, "split": split}
+                    result = score(model, batch_tokens=self.batch_tokens)
+                    for place, snapshot in enumerate(snapshots):
+                        for selection in snapshot.selections:
+                            own = identity | snapshot.identity() | {"selection": selection}
+                            rows += result.rows(own, place)
+                del model  # before the next stack takes its memory
+                bar.update()
         return rows
 
     def measure_under_noise(self, measure: Callable[..., list[dict]]) -> None:
