@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ def logged(log: str) -> Iterator[None]:
     """Send all output to `log`; a PipelineError or a full disk ends the job with one line there.
 
     Works on file descriptors, so that what libraries and child processes print is there too. The
-    log of a job that succeeds ends with the seconds it worked, start-up and imports left out.
+    log of a job that succeeds ends with the seconds it worked, start-up and imports left out, and the
+    most memory that its process held.
     """
     with open(log, "w") as file:
         sys.stdout.flush()
@@ -31,7 +33,8 @@ def logged(log: str) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
-        print(f"work: {time.perf_counter() - started:.1f} s")
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # of KiB
+        print(f"work: {time.perf_counter() - started:.1f} s, at most {most} MB")
     except PipelineError as error:
         sys.exit(f"error: {error}")
     except Exception as error:  # safetensors and Arrow report a full disk in types of their own
