@@ -4,9 +4,9 @@
     python docs/benchmarks/demo_overhead.py --wall 480 --threads build_corpus=2
 
 A job's wall time is Snakemake's, from its benchmark file; its work is what the last line of its log
-says, which leaves out the start of Python and the imports. With --wall (the seconds that `time`
-told), also the share of all core-seconds that is not work: Snakemake itself and idle cores count
-there too.
+says, which leaves out the start of Python and the imports, and the most memory is there too. With
+--wall (the seconds that `time` told), also the share of all core-seconds that is not work:
+Snakemake itself and idle cores count there.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-WORK = re.compile(r"work: ([0-9.]+) s\s*\Z")
+Job = tuple[float, float, float]  # seconds of wall time and of work, most MB
+WORK = re.compile(r"work: ([0-9.]+) s, at most ([0-9]+) MB\s*\Z")
 
 
-def read(results: Path) -> tuple[dict[str, list[tuple[float, float]]], list[Path]]:
-    """(wall, work) seconds of each job by rule, and the benchmark files whose log tells no work."""
+def read(results: Path) -> tuple[dict[str, list[Job]], list[Path]]:
+    """Each job by rule, and the benchmark files whose log tells no work."""
     folder = results / "benchmarks"
     files = sorted(folder.rglob("*.tsv"))
     if not files:
@@ -37,14 +38,16 @@ def read(results: Path) -> tuple[dict[str, list[tuple[float, float]]], list[Path
             continue
         with path.open() as file:
             wall = float(next(csv.DictReader(file, delimiter="\t"))["s"])
-        jobs[name.parts[0]].append((wall, float(found[1])))
+        jobs[name.parts[0]].append((wall, float(found[1]), float(found[2])))
     return jobs, silent
 
 
-def line(name: str, jobs: list[tuple[float, float]]) -> str:
+def line(name: str, jobs: list[Job]) -> str:
     """A row of the table."""
-    wall, work = (sum(times) for times in zip(*jobs, strict=True))
-    return f"| {name} | {len(jobs)} | {wall:,.1f} | {work:,.1f} | {1 - work / wall:.0%} |"
+    wall, work, memory = zip(*jobs, strict=True)
+    wall, work = sum(wall), sum(work)
+    cells = (name, len(jobs), f"{wall:,.1f}", f"{work:,.1f}", f"{1 - work / wall:.0%}")
+    return f"| {' | '.join(map(str, (*cells, f'{max(memory):,.0f}')))} |"
 
 
 def main() -> None:
@@ -66,13 +69,15 @@ def main() -> None:
         print(f"{len(silent)} jobs tell no work and are left out: {silent[0]} ...", file=sys.stderr)
     if not jobs:
         sys.exit("error: no log ends with a line `work: ... s`")
-    print("| rule | jobs | wall, s | work, s | overhead |\n|---|---:|---:|---:|---:|")
-    for rule, times in sorted(jobs.items()):
-        print(line(rule, times))
-    print(line("**all**", [times for rule in jobs.values() for times in rule]))
+    print(
+        "| rule | jobs | wall, s | work, s | overhead | most MB |\n|---|---:|---:|---:|---:|---:|"
+    )
+    for rule, own in sorted(jobs.items()):
+        print(line(rule, own))
+    print(line("**all**", [job for own in jobs.values() for job in own]))
     if options.wall:
         total = options.wall * options.cores
-        work = sum(threads.get(rule, 1) * w for rule, times in jobs.items() for _, w in times)
+        work = sum(threads.get(rule, 1) * w for rule, own in jobs.items() for _, w, _ in own)
         print(
             f"\nOf {total:,.0f} core-seconds ({options.wall:,.0f} s on {options.cores} cores), "
             f"{work:,.0f} were work; {1 - work / total:.0%} were not."

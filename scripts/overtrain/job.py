@@ -21,8 +21,8 @@ def logged(log: str) -> Iterator[None]:
     """Send all output to `log`; a PipelineError or a full disk ends the job with one line there.
 
     Works on file descriptors, so that what libraries and child processes print is there too. The
-    log of a job that succeeds ends with the seconds it worked, start-up and imports left out, and the
-    most memory that its process held.
+    log of a job that succeeds ends with the seconds it worked, start-up and imports left out, and
+    the most memory that its process held.
     """
     with open(log, "w") as file:
         sys.stdout.flush()

@@ -1,15 +1,17 @@
-"""Run a command whose jobs start without importing anything: `python profiles/demo/warm snakemake ...`.
+"""Run a command whose jobs start without imports: `python profiles/demo/warm snakemake ...`.
 
-The demo has hundreds of jobs of seconds, and importing torch or seaborn takes two to three of them. This
-process imports them once, listens, and forks for each script that Snakemake starts (`sitecustomize.py`
-beside this file sends it here instead of running it). A fork starts from the same state as any other and
-every random draw of a job is seeded by what it is for, so results are those of a job on its own.
+The demo has hundreds of jobs of seconds, and importing torch or seaborn takes two to three of them.
+This process imports them once, listens, and forks for each script that Snakemake starts
+(`sitecustomize.py` beside this file sends it here instead of running it). Every fork starts from
+the same state, and each random draw of a job is seeded by what it is for, so a job's results are
+those that it has on its own.
 
 Snakemake's benchmark files then tell a job's time but not its memory, which is in the job's log.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -39,6 +41,7 @@ def serve(command: list[str]) -> int:
     sys.path.insert(0, str(HERE.parents[2] / "scripts"))
     for module in PRELOADED:
         importlib.import_module(module)
+    gc.freeze()  # no fork looks through all of this for garbage, or copies its pages for that
     with tempfile.TemporaryDirectory() as folder, socket.socket(*KIND) as listening:
         address = f"{folder}/socket"
         listening.bind(address)
@@ -76,7 +79,7 @@ def run(connection: socket.socket) -> None:
     os.chdir(job["directory"])
     os.environ.clear()
     os.environ.update(job["environment"])
-    sys.argv = job["arguments"]
+    sys.argv = [job["script"]]
     # Whoever stops a job stops the process that waits for it.
     threading.Thread(target=lambda: connection.recv(1) or os._exit(1), daemon=True).start()
     status = 0

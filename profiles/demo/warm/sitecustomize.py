@@ -1,11 +1,14 @@
-"""Python imports this at its start when the folder is on its path: a job's script goes to `__main__.py`'s process."""
+"""Imported by every Python that starts with this folder on its path.
+
+The script of a job goes to the process of `__main__.py`.
+"""
 
 import os
 import sys
 
 
 def hand_over(script: str, address: str) -> None:
-    """Have the script run there and end as it ends; without anyone there, return and run it here."""
+    """Have the script run there, and end as it ends; if nobody is there, run it here."""
     import json
     import socket
 
@@ -14,7 +17,7 @@ def hand_over(script: str, address: str) -> None:
         connection.connect(address)
     except OSError:
         return
-    job = {"arguments": [script], "directory": os.getcwd(), "environment": dict(os.environ)}
+    job = {"script": script, "directory": os.getcwd(), "environment": dict(os.environ)}
     socket.send_fds(connection, [json.dumps(job).encode()], [0, 1, 2])
     os._exit((connection.recv(1) or b"\1")[0])
 
