@@ -25,6 +25,22 @@ def table(data: pd.DataFrame, line: str, name: str) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def settings() -> str:
+    """What the statistics beside Figs 3 and 30, 35 ... 60 say of every size of noise and rate."""
+    lines = ["figure", "model", "recipe", "task", "size", "tau", "minimum", "rise"]
+    lines = [lines, ["---"] * len(lines)]
+    for figure in ("fig03", "fig65", *(f"fig{n}" for n in range(30, 65, 5))):
+        path = ROOT / f"results/aggregates/overtrained/{figure}.statistics.csv"
+        rows = pd.read_csv(path)
+        rows = rows[(rows.scale == "perplexity") & (rows.evaluation == "c4")]
+        for r in rows.fillna("").itertuples():
+            size = f"gamma {r.gamma:g}" if r.modification == "noise" else f"LR {r.learning_rate:g}"
+            cells = [figure, r.model, r.recipe, r.task, size, f"{r.trend_tau:.1f}"]
+            cells += [tokens_text(r.minimum_tokens), f"{r.rise_relative:.1%}"]
+            lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def main() -> None:
     if not (FIGURES / "fig05.csv").exists():
         sys.exit(f"{FIGURES}: no figures; run `make demo` first")
@@ -44,6 +60,8 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for (task, tokens, rates), row in wide.iterrows():
         print(f"| {task} | {tokens_text(tokens)} | {rates} | {row['c4']:.2f} | {row['id']:.2f} |")
+    print("\n### Held-out docstrings: trend of the change, and where the modified model is best\n")
+    print(settings())
 
 
 if __name__ == "__main__":

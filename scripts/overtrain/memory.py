@@ -58,15 +58,15 @@ def stack_width(
 
     work(n): the most that a stack of n members does at a time. memory: bytes that its peak may
     reach. least: bytes that a member takes at the very least (its weights), a floor under what is
-    measured. Stacks of 1, 2, 4 and 8 members are tried, each only where it must fit.
+    measured. Stacks of 1, 2, 4 and 8 members are tried, as long as they must fit and may be needed.
     """
     before = in_use(device)
     one = peak(device, lambda: work(1))
     each, tried = max(least, one - before), 1
     while tried < min(members, PROBE):
         several = min(2 * tried, members)
-        if one + each * (several - 1) > memory:
-            break
+        if one + each * (several - 1) > memory or one + each * (members - 1) < memory / 2:
+            break  # it may not fit, or all fit by far
         if tried == 1:
             one = peak(device, lambda: work(1))  # again, without what a first use brings with it
         most = peak(device, lambda n=several: work(n))
