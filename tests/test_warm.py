@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,19 +17,24 @@ JOBS = {
     "message": "import sys; sys.exit('error: one line')",
     "fault": "raise ValueError('a fault')",
     "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "large": "import os; print(len(os.environ['LONG1']))",
+    "threads": "import threadpoolctl, numpy, scipy.linalg, torch; "
+    "print(sorted({p['num_threads'] for p in threadpoolctl.threadpool_info()}))",
     "draws": "import torch; print(torch.rand(2, generator=torch.Generator().manual_seed(5)))",
 }
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Runs each job as Snakemake does, then stops one half-way: what they printed, and how they ended.
 DRIVER = """
 import json, os, subprocess, sys, time
 from pathlib import Path
 
+long = {f"LONG{i}": "x" * 120000 for i in range(2)}  # more than a packet takes
 found = {}
 for path in sorted(Path(".snakemake/scripts").glob("*.py")):
     done = subprocess.run(
         [sys.executable, str(path.resolve())],
         input="a text",
-        env=os.environ | {"A_WORD": "word"},
+        env=os.environ | {"A_WORD": "word"} | (long if path.stem == "large" else {}),
         capture_output=True,
         text=True,
     )
@@ -66,14 +72,16 @@ def driven(tmp_path_factory):
         for leftover in (folder / "pid", scripts / "slow.py"):
             leftover.unlink(missing_ok=True)
         command = [*server, sys.executable, "driver.py", f"{name}.json"]
-        assert subprocess.run(command, cwd=folder).returncode == 5  # the command's own status
+        environment = os.environ | dict.fromkeys(THREADS, "1")
+        done = subprocess.run(command, cwd=folder, env=environment)
+        assert done.returncode == 5  # the command's own status
         found[name] = json.loads((folder / f"{name}.json").read_text())
     return found
 
 
 @pytest.mark.slow
 def test_a_job_that_is_handed_over_ends_and_prints_as_on_its_own(driven):
-    for name in ("place", "status", "message", "draws"):
+    for name in ("place", "status", "message", "large", "threads", "draws"):
         assert driven["warm"][name] == driven["cold"][name], name
     assert driven["warm"]["message"] == [1, "", "error: one line\n"]
     assert driven["warm"]["status"][0] == 7
@@ -91,10 +99,28 @@ def test_stopping_what_waits_for_a_job_stops_the_job(driven):
     assert driven["cold"]["slow"] == [False, True, ""]
 
 
+@pytest.mark.slow
+def test_stopping_the_server_stops_its_command_and_leaves_no_socket(tmp_path):
+    script = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    command = [sys.executable, str(WARM), sys.executable, "-c", script]
+    folder = tmp_path / "t"
+    folder.mkdir()
+    server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"TMPDIR": str(folder)})
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.1)
+    server.terminate()
+    assert server.wait(10) != 0
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+    assert not list(folder.iterdir())
+
+
 def test_a_script_runs_itself_where_nobody_takes_it(tmp_path):
     script = tmp_path / ".snakemake/scripts/job.py"
     script.parent.mkdir(parents=True)
     script.write_text("print('here')")
-    environment = os.environ | {"PYTHONPATH": str(WARM), "OVERTRAIN_WARM": str(tmp_path / "none")}
+    environment = os.environ | {
+        "PYTHONPATH": str(WARM),
+        "OVERTRAIN_WARM": f"{sys.prefix}:{tmp_path}/none",
+    }
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")

@@ -38,41 +38,61 @@ KIND = (socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message is one packet
 
 def serve(command: list[str]) -> int:
     """Run `command` to its end, and for it the scripts that arrive; its exit status."""
+    environment = dict(os.environ)
+    # Libraries read these when they are loaded. Snakemake sets them to a job's threads.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     sys.path.insert(0, str(HERE.parents[2] / "scripts"))
     for module in PRELOADED:
         importlib.import_module(module)
     gc.freeze()  # no fork looks through all of this for garbage, or copies its pages for that
-    with tempfile.TemporaryDirectory() as folder, socket.socket(*KIND) as listening:
+    with tempfile.TemporaryDirectory() as folder:
         address = f"{folder}/socket"
-        listening.bind(address)
+        try:
+            listening = socket.socket(*KIND)
+            listening.bind(address)
+        except OSError as error:
+            print(f"jobs import for themselves: no socket at {address} ({error})", file=sys.stderr)
+            return subprocess.call(command, env=environment)
         listening.listen()
         listening.settimeout(0.5)
-        path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
-        running = subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": path, "OVERTRAIN_WARM": address}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            filter(None, (str(HERE), environment.get("PYTHONPATH")))
         )
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake's to act on
+        environment["OVERTRAIN_WARM"] = os.pathsep.join((sys.prefix, address))
+        running = subprocess.Popen(command, env=environment)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: running.send_signal(number))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all
         jobs: set[int] = set()
         while running.poll() is None:
             jobs = {job for job in jobs if os.waitpid(job, os.WNOHANG)[0] == 0}
             try:
                 connection, _ = listening.accept()
-            except TimeoutError:
-                continue
-            with connection:
                 job = os.fork()
-                if job == 0:
+            except OSError:  # nobody came; or no process to be had, and the job fails
+                continue
+            if job == 0:
+                try:
                     listening.close()
                     run(connection)
-                jobs.add(job)
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(1)
+            connection.close()
+            jobs.add(job)
         return running.returncode
 
 
 def run(connection: socket.socket) -> None:
     """In the fork: become the job that the connection describes, report its status, and end."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     connection.settimeout(None)
     request, files, *_ = socket.recv_fds(connection, 2**20, 3)
+    if not request:  # too long to send, and it runs itself; or stopped before it was sent
+        return
     job = json.loads(request)
     for target, file in enumerate(files):
         os.dup2(file, target)

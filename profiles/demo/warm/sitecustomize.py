@@ -1,6 +1,6 @@
-"""Imported by every Python that starts with this folder on its path.
+"""Imported by every Python that starts with this folder on its path, hiding others of its name.
 
-The script of a job goes to the process of `__main__.py`.
+The script of a job goes to the process of `__main__.py`, if that is the same environment's.
 """
 
 import os
@@ -18,9 +18,18 @@ def hand_over(script: str, address: str) -> None:
     except OSError:
         return
     job = {"script": script, "directory": os.getcwd(), "environment": dict(os.environ)}
-    socket.send_fds(connection, [json.dumps(job).encode()], [0, 1, 2])
-    os._exit((connection.recv(1) or b"\1")[0])
+    try:
+        socket.send_fds(connection, [json.dumps(job).encode()], [0, 1, 2])
+    except OSError:  # an environment too long for a packet
+        return
+    try:
+        status = connection.recv(1)
+    except KeyboardInterrupt:
+        os._exit(130)
+    os._exit((status or b"\1")[0])
 
 
 if "OVERTRAIN_WARM" in os.environ and "/.snakemake/scripts/" in sys.orig_argv[-1]:
-    hand_over(sys.orig_argv[-1], os.environ["OVERTRAIN_WARM"])
+    prefix, address = os.environ["OVERTRAIN_WARM"].split(os.pathsep)
+    if prefix == sys.prefix:
+        hand_over(sys.orig_argv[-1], address)
