@@ -25,16 +25,13 @@ from overtrain.config import check
 configfile: "config.yaml"
 
 
+paper = load_configfile("config.yaml")
 try:
-    check(
-        config,
-        load_configfile("config.yaml"),
-        workflow.config_settings.overwrite_config,
-    )
+    check(config, paper, workflow.config_settings.overwrite_config)
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
-catalogue = Catalogue(config)
+catalogue = Catalogue(config, paper["task_sets"])
 if workflow.is_main_process:
     for line in catalogue.absent.values():
         print(f"left out of all_figures and all_tables: {line}", file=sys.stderr)

@@ -51,7 +51,7 @@ RECIPE = Recipe(
     clip=1.0,
 )
 DROPOUT = Rates(attention=0.1, embedding=0.1, residual=0.1)
-PLENTY = Machine(memory=10**9, batch_tokens=512)
+PLENTY = Machine(memory=10**9, batch_tokens=4096)
 KINDS = ["language_modelling", "classification"]
 ROOT = Path(__file__).parent.parent
 
@@ -83,7 +83,7 @@ def trained(base, task: Path, kind: str, recipe: Recipe, runs: list[Run], loss_o
     else:
         examples = right_answers(encode_choices(split, encoder, a.context), loss_on)
     validation = TaskSplit(task, "validation", kind, encoder, a.context)
-    stack = Stack(a, load_tensors(base), runs, recipe, IDENTITY["task"], CPU)
+    stack = Stack(a, load_tensors(base), runs, recipe, IDENTITY["task"], CPU, 10**6)
     rows = stack.train(examples, validation, PLENTY, IDENTITY, tqdm(disable=True))
     return rows, {name: p.detach() for name, p in stack.model.named_parameters()}
 
@@ -141,7 +141,7 @@ def test_a_run_is_what_a_plain_loop_with_torchs_adamw_makes(kind, loss_on, check
         for p, peak in zip(model.parameters(), peaks, strict=True)
     ]
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95))
-    order = Stack(model.architecture, load_tensors(checkpoint), [run], recipe, "a task", CPU)
+    order = Stack(model.architecture, load_tensors(checkpoint), [run], recipe, "a task", CPU, 10**6)
     step, steps = 0, 9  # 20 examples in batches of 8 make 3 steps, 3 times
     for epoch in (1, 2, 3):
         for chosen in order.batches(len(texts), epoch):
@@ -163,7 +163,7 @@ def test_a_run_is_what_a_plain_loop_with_torchs_adamw_makes(kind, loss_on, check
 
 def test_learning_rates_of_a_seed_share_the_order_and_seeds_and_epochs_do_not(checkpoint):
     a = read_architecture(checkpoint)
-    stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU)
+    stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU, 10**6)
     epochs = [list(stack.batches(20, epoch)) for epoch in (1, 2)]
     assert [batch.shape for batch in epochs[0]] == [(2, 8), (2, 8), (2, 4)]  # a row a seed
     first, second = (np.concatenate(batches, axis=1) for batches in epochs)
@@ -215,7 +215,7 @@ def test_a_run_that_diverges_leaves_the_stack_at_the_end_of_its_epoch(checkpoint
     a, encoder = read_architecture(checkpoint), load_encoder(checkpoint)
     examples = encode_texts(read_split(language_task, "train", KINDS[0]), encoder, a.context)
     validation = TaskSplit(language_task, "validation", KINDS[0], encoder, a.context)
-    stack = Stack(a, load_tensors(checkpoint), runs_of(recipe), recipe, "a task", CPU)
+    stack = Stack(a, load_tensors(checkpoint), runs_of(recipe), recipe, "a task", CPU, 10**6)
     sizes = []
     step = stack.step
     stack.step = lambda *args: (step(*args), sizes.append(len(stack.optimizer.weights)))
@@ -346,15 +346,17 @@ def test_a_sweep_that_fails_leaves_nothing(checkpoint, language_task, tmp_path):
 def test_a_batch_is_taken_apart_by_length_only_where_that_saves_a_fifth():
     lengths = np.array([10, 100, 12, 11, 98, 9, 13, 97])
     chosen = np.stack([np.arange(8), np.arange(8)[::-1]])
-    parts = by_length(chosen, lengths)
+    parts = by_length(chosen, lengths, 10**6)
     assert [(part.shape, lengths[part].max()) for part in parts] == [((2, 4), 12), ((2, 4), 100)]
     for row in range(2):
         own = np.concatenate([part[row] for part in parts])
         assert sorted(own) == list(range(8)) and sorted(lengths[own]) == list(lengths[own])
     lengths[[1, 4, 7]] = [100, 30, 100]
-    assert [part.shape[1] for part in by_length(chosen, lengths)] == [4, 1, 1, 2]
-    (whole,) = by_length(chosen, np.full(8, 50))
+    assert [part.shape[1] for part in by_length(chosen, lengths, 10**6)] == [4, 1, 1, 2]
+    (whole,) = by_length(chosen, np.full(8, 50), 10**6)
     assert whole.shape == chosen.shape
+    parts = by_length(chosen, np.full(8, 50), 100)  # and so that a pass has 100 tokens of a run
+    assert [part.shape for part in parts] == [(2, 2)] * 4
 
 
 def test_taking_a_batch_apart_changes_no_step(checkpoint, monkeypatch):
@@ -366,15 +368,15 @@ def test_taking_a_batch_apart_changes_no_step(checkpoint, monkeypatch):
     targets[:, :3] = IGNORE
     examples = Examples(inputs, targets, lengths)
     ends = []
-    for split in (by_length, lambda chosen, lengths: [chosen]):
+    for split in (by_length, lambda chosen, lengths, tokens: [chosen]):
         monkeypatch.setattr("overtrain.finetune.by_length", split)
         a = read_architecture(checkpoint)
-        stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU)
+        stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU, 10**6)
         for chosen in stack.batches(24, 1):
             stack.step(examples, chosen, 1.0)
         ends.append(stack.optimizer.weights.clone())
-    assert len(by_length(next(stack.batches(24, 1)), lengths)) > 1
-    start = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU).base
+    assert len(by_length(next(stack.batches(24, 1)), lengths, 10**6)) > 1
+    start = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU, 10**6).base
     assert (ends[0] - start).norm() > 0.01
     assert (ends[0] - ends[1]).norm() < 1e-4 * (ends[0] - start).norm()
 

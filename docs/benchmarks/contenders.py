@@ -122,6 +122,10 @@ def begin(threads: int, transformers: bool) -> None:
         transformers.Trainer, transformers.OlmoForCausalLM  # noqa: B018  # each is imported when named
     else:
         from overtrain import finetune, pretrain  # noqa: F401
+        from overtrain.allocator import keep_freed_memory
+
+        keep_freed_memory()  # as the pipeline's jobs do
+        torch.set_float32_matmul_precision("high")
 
 
 def peak_memory() -> float:

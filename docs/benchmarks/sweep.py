@@ -77,9 +77,10 @@ def trainer(recipe: object, folder: Path, device: object) -> list[float]:
     examples = encode_texts(texts, load_encoder(base), a.context)
     distances = []
     for seed in recipe.seeds:
-        order = Stack(a, weights, [Run(0.0, seed)], recipe, SWEEP["task"], device)
+        order = Stack(a, weights, [Run(0.0, seed)], recipe, SWEEP["task"], device, 0)
         epochs = [order.batches(len(examples), e + 1) for e in range(recipe.epochs)]  # one seed's
         chosen = torch.cat([torch.from_numpy(b[0]) for epoch in epochs for b in epoch])
+        del order
         data = [torch.from_numpy(part)[chosen] for part in (examples.inputs, examples.targets)]
         for rate in recipe.learning_rates:
             model = OlmoForCausalLM.from_pretrained(base, pad_token_id=None)

@@ -43,14 +43,15 @@ class Shades:
         return self.map(0.9 * self.norm(value))  # the lightest tenth is too pale for a line
 
     def explain(self, figure: Figure, axes: np.ndarray, dashed: str = "") -> None:
-        """Add the legend or colour bar, and to a legend what a dashed black line means."""
+        """Add the legend or colour bar, and what a dashed black line means."""
+        base = [plt.Line2D([], [], color="black", linestyle="--", label=dashed)] if dashed else []
         if len(self.values) > LEGEND_LINES:
             shown = ScalarMappable(self.norm, ListedColormap(self.map(np.linspace(0, 0.9, 256))))
             figure.colorbar(shown, ax=axes, label=self.title, aspect=30, pad=0.01)
+            if base:
+                figure.legend(handles=base, loc="outside lower right", frameon=False)
             return
-        handles = self.handles()
-        if dashed:
-            handles.append(plt.Line2D([], [], color="black", linestyle="--", label=dashed))
+        handles = self.handles() + base
         figure.legend(handles=handles, title=self.title, loc="outside right center", frameon=False)
 
     def handles(self) -> list[plt.Line2D]:
@@ -115,10 +116,18 @@ def apart(values: list[float]) -> list[float]:
 
 def log_values(axis: Axes, table: pd.DataFrame) -> None:
     """A log axis where all values are positive and range over more than a factor of three."""
-    values = table["mean"].dropna()
-    if len(values) and values.min() > 0 and values.max() > 3 * values.min():
-        axis.set_yscale("log")
-        plain_log_ticks(axis.yaxis, values)
+    log_together([(axis, table)])
+
+
+def log_together(panels: list[tuple[Axes, pd.DataFrame]]) -> None:
+    """The same for panels that are compared: if one of them, and if all are positive, then all."""
+    values = [table["mean"].dropna() for _, table in panels]
+    some = [own for own in values if len(own)]
+    if all(own.min() > 0 for own in some) and any(own.max() > 3 * own.min() for own in some):
+        for (axis, _), own in zip(panels, values, strict=True):
+            if len(own):
+                axis.set_yscale("log")
+                plain_log_ticks(axis.yaxis, own)
 
 
 def plain_log_ticks(axis: Axis, values: pd.Series) -> None:

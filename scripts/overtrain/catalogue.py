@@ -56,8 +56,10 @@ def published_copies(source: str, settings: dict) -> Path | None:
 class Catalogue:
     """The checked configuration, as the rules ask for it."""
 
-    def __init__(self, config: dict):
+    def __init__(self, config: dict, task_sets: dict[str, list[str]] | None = None):
+        """task_sets: those of the paper, before an overlay; titles of stand-ins need them."""
         self.config = json.loads(json.dumps(config))  # plain dictionaries, whatever the loader gave
+        self.paper_tasks = self.config["task_sets"] if task_sets is None else task_sets
 
     # --- checkpoints ---
 
@@ -256,7 +258,10 @@ class Catalogue:
         files = self.measurements(paper, figure)
         slice_ = {"measurements": files, "only": self.only(target), "plot": plot}
         if plot in WITH_STATISTICS:
-            slice_["statistics"] = self.config["statistics"]
+            slice_["statistics"] = dict(self.config["statistics"])
+            if "rows" in target:  # the cut and the choice of a rate read more than is shown
+                shown = {row["evaluation"] for row in target["rows"]}
+                slice_["statistics"]["evaluations"] = sorted(shown)
         return dumps(slice_)
 
     def only(self, target: dict) -> dict[str, list]:
@@ -288,8 +293,9 @@ class Catalogue:
         target["models"] = self.names(target, "models")
         titles = {name: self.config["models"][name]["title"] for name in target["models"]}
         if "tasks" in target:
+            papers = self.paper_tasks.get(str(target["tasks"]), target["tasks"])
             target["tasks"] = self.names(target, "tasks")
-            titles |= self.task_titles(target["tasks"])
+            titles |= self.task_titles(target["tasks"], papers)
         corpora = {self.corpus_of(model) for model in target["models"]}
         texts = {self.config["corpora"][corpus]["title"] for corpus in corpora}
         more = {"scale": self.config["scale"], "text": " / ".join(sorted(texts)), "titles": titles}
@@ -304,8 +310,8 @@ class Catalogue:
             "trained_on": settings["trained_on"],
         }
 
-    def task_titles(self, names: list[str]) -> dict[str, str]:
-        """Titles of the tasks of a figure; a stand-in's says what it stands for there.
+    def task_titles(self, names: list[str], papers: list[str]) -> dict[str, str]:
+        """Titles of the tasks of a figure; a stand-in's says for which of the `papers`' it stands.
 
         Of several that may stand in for a task, the one that lists it first does.
         """
@@ -316,7 +322,7 @@ class Catalogue:
             mine = [
                 tasks[task]["title"]
                 for i, task in enumerate(own)
-                if not any(task in other[:i] for other in places.values())
+                if task in papers and not any(task in other[:i] for other in places.values())
             ]
             lines = textwrap.wrap(f"(for {', '.join(mine)})", TITLE_WIDTH) if mine else []
             titles[name] = "\n".join([tasks[name]["title"], *lines])

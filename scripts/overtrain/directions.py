@@ -16,7 +16,7 @@ from tqdm import tqdm
 from overtrain.curvature import second_order_on_text
 from overtrain.evaluate import language_modelling
 from overtrain.measurements import row
-from overtrain.olmo import Olmo, load_checkpoint, load_tensors
+from overtrain.olmo import MadeWhenAsked, Olmo, load_checkpoint, load_tensors
 from overtrain.snapshots import Snapshot, load_stacks
 from overtrain.tasks import Examples
 
@@ -52,11 +52,14 @@ def loss_along(
     weights = load_tensors(checkpoint)
     for start in tqdm(range(0, len(lambdas), width), desc="direction", unit="stack", mininterval=5):
         own = lambdas[start : start + width]
-        stack = Olmo(model.architecture, len(own))
-        stack.load(
-            {n: torch.stack([t + x * direction[n] for x in own]) for n, t in weights.items()}
-        )
-        score = language_modelling(stack.to(device), text, batch_tokens)
+        stack = Olmo(model.architecture, len(own)).to(device)
+
+        def moved(name: str, own: list[float] = own) -> Tensor:
+            return torch.stack([weights[name] + x * direction[name] for x in own])
+
+        stack.load(MadeWhenAsked(moved))
+        score = language_modelling(stack, text, batch_tokens)
+        del stack  # before the next takes its memory
         for place, x in enumerate(own):
             loss, stderr = float(score.loss[place]), float(score.stderr[place])
             rows.append(row(identity | {"lambda": x}, "loss", loss, stderr, score.n))

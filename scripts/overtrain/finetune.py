@@ -1,13 +1,14 @@
 """Fine-tuning: a sweep of learning rates x seeds, stacked in one batched model.
 
-Each run is exactly the run it would be alone: it has its own learning rate, clip, moments and
+Each run is the run it would be alone, to rounding: it has its own learning rate, clip, moments and
 dropout masks, and the data order of its seed, which all learning rates of a seed share. All epochs
 are trained; of every run the epoch that is best on the validation split and the last one are kept
 (paper, C.1: early stopping over epochs). A run whose validation loss is not finite leaves the stack
 at the end of that epoch.
 
 Little is computed for nothing: a batch's short and long sequences are taken apart where padding
-them together costs more, and only positions with a target have logits.
+them together costs more, and only positions with a target have logits. How many runs share a stack
+may show in a number's last digits.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def finetune(
     runs = [Run(rate, seed) for seed in recipe.seeds for rate in recipe.learning_rates]
 
     def stack_of(own: list[Run]) -> Stack:
-        return Stack(a, weights, own, recipe, identity["task"], device)
+        return Stack(a, weights, own, recipe, identity["task"], device, machine.batch_tokens)
 
     def probe(members: int) -> None:
         """The most that a stack holds at a time: a batch of the longest, an evaluation's batch."""
@@ -145,8 +146,10 @@ class Stack:
         recipe: Recipe,
         task: str,
         device: torch.device,
+        batch_tokens: int,
     ):
         self.runs, self.recipe, self.task, self.device = runs, recipe, task, device
+        self.batch_tokens = batch_tokens
         self.going = np.arange(len(runs))
         self.seeds = sorted({run.seed for run in runs})
         self.row = np.array([self.seeds.index(run.seed) for run in runs])  # of a run in a batch
@@ -228,7 +231,8 @@ class Stack:
         counts = torch.from_numpy(counts).to(self.device)
         cuda = self.device.type == "cuda"
         # Dropout is drawn for every position: its shape must not depend on what other runs draw.
-        parts = [chosen] if self.drop else by_length(chosen, examples.lengths)
+        tokens = self.batch_tokens // len(self.going)
+        parts = [chosen] if self.drop else by_length(chosen, examples.lengths, tokens)
         for part in parts:
             length = int((examples.lengths if self.drop else examples.lengths[part]).max())
             targets = examples.targets[part, :length]
@@ -294,21 +298,21 @@ class Stack:
         kept.save([s for s, _ in snapshots], tensors, path)
 
 
-def by_length(chosen: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-    """A batch, (seeds, batch) example numbers, in parts of like lengths.
+def by_length(chosen: np.ndarray, lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """A batch, (seeds, batch) example numbers, in parts of like lengths and of at most `tokens`.
 
     Sorted, it is halved as long as that saves a fifth of its padded positions: less is not worth
     more and smaller products.
     """
     order = np.argsort(lengths[chosen], axis=1, kind="stable")
-    return halves(np.take_along_axis(chosen, order, axis=1), lengths)
+    return halves(np.take_along_axis(chosen, order, axis=1), lengths, tokens)
 
 
-def halves(chosen: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+def halves(chosen: np.ndarray, lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
     middle = chosen.shape[1] // 2
     if middle:
         parts = chosen[:, :middle], chosen[:, middle:]
-        positions = [part.shape[1] * lengths[part].max() for part in (chosen, *parts)]
-        if sum(positions[1:]) < 0.8 * positions[0]:
-            return [piece for part in parts for piece in halves(part, lengths)]
+        whole, *halved = (part.shape[1] * lengths[part].max() for part in (chosen, *parts))
+        if whole > tokens or sum(halved) < 0.8 * whole:
+            return [piece for part in parts for piece in halves(part, lengths, tokens)]
     return [chosen]

@@ -13,6 +13,8 @@ Hugging Face directory (`OlmoForCausalLM`, safetensors) with muP's table beside 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,6 +30,16 @@ from overtrain.dropout import Dropout
 WEIGHTS = "model.safetensors"
 MUP = "mup.json"
 LOGITS = 2**28  # elements of the logits of a stack that exist at a time, 1 GiB in float32
+
+
+@dataclass(frozen=True)
+class MadeWhenAsked:
+    """Tensors by name, each made when it is asked for: a whole stack is then in memory once."""
+
+    make: Callable[[str], Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.make(name)
 
 
 class Matrix(nn.Module):
@@ -177,7 +189,7 @@ class Olmo(nn.Module):
         return loss.view(targets.shape)
 
     @torch.no_grad()
-    def load(self, tensors: dict[str, Tensor]) -> Olmo:
+    def load(self, tensors: dict[str, Tensor] | MadeWhenAsked) -> Olmo:
         """Copy weights in; a tensor without a leading dimension goes to every run of a stack."""
         for name, parameter in self.named_parameters():
             parameter.copy_(tensors[name])

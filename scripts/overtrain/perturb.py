@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from overtrain import PipelineError, initialisation
 from overtrain.evaluate import Score, language_modelling
-from overtrain.olmo import MUP, Olmo, load_tensors, read_architecture
+from overtrain.olmo import MUP, MadeWhenAsked, Olmo, load_tensors, read_architecture
 from overtrain.provenance import seed_of
 from overtrain.released import load_released
 from overtrain.tasks import Examples
@@ -50,15 +50,15 @@ def gaussian_direction(checkpoint: Path, model: str, seed: int) -> dict[str, Ten
 
 def perturbed(
     weights: dict[str, Tensor], std: dict[str, float], model: str, members: list[tuple[float, int]]
-) -> dict[str, Tensor]:
+) -> MadeWhenAsked:
     """Weights (members, out, in) of each (gamma, seed)."""
-    tensors = {}
-    for name, tensor in weights.items():
+
+    def make(name: str) -> Tensor:
+        tensor = weights[name]
         draws = {seed: noise(model, name, seed, tensor.shape) for _, seed in members}
-        tensors[name] = torch.stack(
-            [tensor + gamma * std[name] * draws[seed] for gamma, seed in members]
-        )
-    return tensors
+        return torch.stack([tensor + gamma * std[name] * draws[seed] for gamma, seed in members])
+
+    return MadeWhenAsked(make)
 
 
 def perturb_gaussian(
@@ -78,9 +78,10 @@ def perturb_gaussian(
     rows = []
     for start in tqdm(range(0, len(members), width), desc="perturb", mininterval=5):
         own = members[start : start + width]
-        tensors = perturbed(weights, std, identity["model"], own)
-        model = Olmo(a, len(own)).load(tensors).to(device)
+        model = Olmo(a, len(own)).to(device)
+        model.load(perturbed(weights, std, identity["model"], own))
         score = language_modelling(model, text, batch_tokens)
+        del model  # before the next takes its memory
         for place, member in enumerate(own):
             rows += rows_of(score, place, member, identity)
     return rows

@@ -17,6 +17,7 @@ from overtrain.axes import (
     band,
     grid,
     lines,
+    log_together,
     log_values,
     plt,
     token_axis,
@@ -57,7 +58,7 @@ def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure
     data = data[data.metric == "perplexity"]
     shades = Shades(kept.learning_rate, "learning rate")
     figure, axes = grid(len(settings["rows"]), len(settings["tasks"]) * len(settings["models"]))
-    drawn = []
+    drawn, rows = [], {}
     for axis, row, model, task in cells(axes, settings):
         own = data[
             (data.model == model) & (data.task == task) & (data.evaluation == row["evaluation"])
@@ -71,7 +72,9 @@ def learning_rates_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure
             base = dashed_base(axis, own)
             drawn.append(base.assign(model=model, task=task, learning_rate=0.0, **row))
             table = pd.concat([table, base])
-        log_values(axis, table)
+        rows.setdefault(str(row), []).append((axis, table))
+    for panels in rows.values():
+        log_together(panels)
     absolute = any(row["quantity"] == "absolute" for row in settings["rows"])
     shades.explain(figure, axes, BASE if absolute else "")
     return figure, pd.concat(drawn, ignore_index=True)
@@ -83,7 +86,7 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
     data = scores(data)
     data = data[data.metric == "perplexity"]
     figure, axes = grid(len(settings["rows"]), len(settings["tasks"]) * len(settings["models"]))
-    drawn = []
+    drawn, rows = [], {}
     colour = sns.color_palette("colorblind")[0]
     for axis, row, model, task in cells(axes, settings):
         own = data[
@@ -97,7 +100,9 @@ def tuned_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         table["learning_rates"] = [", ".join(f"{r:g}" for r in rates[t]) for t in table["tokens"]]
         band(axis, table, colour, marker="o")
         drawn.append(table.assign(model=model, task=task, **row))
-        log_values(axis, table)
+        rows.setdefault(str(row), []).append((axis, table))
+    for panels in rows.values():
+        log_together(panels)
     return figure, pd.concat(drawn, ignore_index=True)
 
 
@@ -137,7 +142,12 @@ def optimal_rate_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, 
     handles = [
         plt.Line2D([], [], label="best on the mean\nover seeds", **point),
         plt.Line2D([], [], label="the same, at an end\nof the sweep", markerfacecolor="w", **point),
-        Patch(color=colour, alpha=0.2, linewidth=0, label="best of each seed,\nmean and deviation"),
+        Patch(
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+            label="best of each seed, mean\n± deviation, as far as swept",
+        ),
         Patch(label="not swept", **UNSWEPT),
     ]
     figure.legend(handles=handles, loc="outside right center", frameon=False)

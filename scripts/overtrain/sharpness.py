@@ -49,9 +49,10 @@ def sharpness(
     losses = {}
     for start in tqdm(range(0, len(members), width), desc="noise", unit="stack", mininterval=5):
         own = members[start : start + width]
-        stack = Olmo(model.architecture, len(own))
-        stack.load(perturbed(weights, std, identity["model"], own)).to(device)
+        stack = Olmo(model.architecture, len(own)).to(device)
+        stack.load(perturbed(weights, std, identity["model"], own))
         losses |= dict(zip(own, language_modelling(stack, text, batch_tokens).loss, strict=True))
+        del stack  # before the next takes its memory
     for gamma in gammas:
         for seed in seeds:
             change = (losses[gamma, seed] + losses[-gamma, seed]) / 2 - losses[0.0, 0]

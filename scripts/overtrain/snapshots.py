@@ -73,6 +73,6 @@ def load_stacks(
                     changes = file.get_slice(name)[first : first + len(own)]
                     parameter[len(start) :] += changes.to(device).float()
                 yield members, model
-                del model
+                del model, parameter, changes
                 first += len(own)
                 start = []

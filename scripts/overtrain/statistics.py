@@ -93,12 +93,16 @@ def write(aggregate: pa.Table, plot: str, settings: dict | None, path: Path) -> 
 def statistics(data: pd.DataFrame, plot: str, settings: dict) -> pd.DataFrame:
     """The table described above, of the rows that a figure of kind `plot` reads.
 
-    settings: `bootstrap`, the number of resamples, and `level` of their intervals.
+    settings: `bootstrap`, the number of resamples, `level` of their intervals, and `evaluations`,
+    those that the figure shows, if it reads others too.
     """
     import pandas as pd  # not needed where only the header is written
 
     rows = []
     runs = modified(data, plot)
+    settings = dict(settings)
+    if shown := settings.pop("evaluations", None):
+        runs = runs[runs.evaluation.isin(shown)]
     for model, own in runs.groupby("model"):
         base = data[(data.model == model) & (data.selection == "base")]
         tokens, pretraining_seeds = np.unique(base.tokens), np.unique(base.pretraining_seed)

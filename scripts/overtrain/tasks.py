@@ -237,13 +237,13 @@ def read_split(folder: Path, split: str, kind: str) -> list[dict]:
 
 def pad(sequences: Sequence[np.ndarray], first_target: Sequence[int], padding: int) -> Examples:
     """Inputs and targets of sequences; the first target of each is at `first_target`."""
-    length = max(len(s) for s in sequences) - 1
+    length = max(1, max(len(s) for s in sequences) - 1)
     inputs = np.full((len(sequences), length), padding, dtype=np.int64)
     targets = np.full((len(sequences), length), IGNORE, dtype=np.int64)
     for i, (ids, first) in enumerate(zip(sequences, first_target, strict=True)):
         inputs[i, : len(ids) - 1] = ids[:-1]
         targets[i, first - 1 : len(ids) - 1] = ids[first:]
-    return Examples(inputs, targets, np.array([len(s) - 1 for s in sequences]))
+    return Examples(inputs, targets, np.array([max(1, len(s) - 1) for s in sequences]))
 
 
 def encode_texts(rows: list[dict], encoder: TextEncoder, context: int) -> Examples:
