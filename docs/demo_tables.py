@@ -33,9 +33,11 @@ def settings() -> str:
         path = ROOT / f"results/aggregates/overtrained/{figure}.statistics.csv"
         rows = pd.read_csv(path)
         rows = rows[(rows.scale == "perplexity") & (rows.evaluation == "c4")]
-        for r in rows.fillna("").itertuples():
-            size = f"gamma {r.gamma:g}" if r.modification == "noise" else f"LR {r.learning_rate:g}"
-            cells = [figure, r.model, r.recipe, r.task, size, f"{r.trend_tau:.1f}"]
+        for r in rows.itertuples():
+            noise = r.modification == "noise"
+            size = f"gamma {r.gamma:g}" if noise else f"LR {r.learning_rate:g}"
+            recipe, task = ("", "") if noise else (r.recipe, r.task)
+            cells = [figure, r.model, recipe, task, size, f"{r.trend_tau:.1f}"]
             cells += [tokens_text(r.minimum_tokens), f"{r.rise_relative:.1%}"]
             lines.append(cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
