@@ -201,11 +201,12 @@ def test_too_little_or_damaged_held_out_text_is_one_clear_line(corpus, tmp_path)
 
 
 EVALUATION_OF_A_SIZE = """
-import resource, sys
+import sys
 from functools import partial
 from types import SimpleNamespace
 import numpy as np, yaml
 from overtrain.evaluate import language_modelling
+from overtrain.memory import resident
 from overtrain.sweep import Sweep
 from overtrain.tasks import Examples
 
@@ -225,7 +226,7 @@ width = sweep.width
 windows = np.random.default_rng(0).integers(0, 96, (40, 33))
 text = Examples(windows[:, :-1], windows[:, 1:], np.full(40, 32))
 rows = sweep.measure("c4", {"held_out": partial(language_modelling, examples=text)})
-print(width, len(rows), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(width, len(rows), resident("VmHWM") // 2**20)
 """
 
 

@@ -51,7 +51,7 @@ RECIPE = Recipe(
     clip=1.0,
 )
 DROPOUT = Rates(attention=0.1, embedding=0.1, residual=0.1)
-PLENTY = Machine(memory=10**9, batch_tokens=4096)
+PLENTY = Machine(memory=10**11, batch_tokens=4096)
 KINDS = ["language_modelling", "classification"]
 ROOT = Path(__file__).parent.parent
 
@@ -404,11 +404,12 @@ def test_as_many_members_as_memory_allows_in_equal_stacks():
 
 
 SWEEP_OF_A_SIZE = """
-import resource, sys
+import sys
 from pathlib import Path
 import torch
 from overtrain.allocator import keep_freed_memory
 from overtrain.finetune import Machine, Recipe, finetune
+from overtrain.memory import resident
 torch.set_num_threads(1)
 keep_freed_memory()
 base, task, output, megabytes = sys.argv[1:]
@@ -417,7 +418,7 @@ recipe = Recipe("default", rates, [0, 1], 16, 1, "cosine", 0.1, 0.0, (0.9, 0.95)
 machine = Machine(int(0.8 * int(megabytes) * 2**20), 4096)
 paths, settings = (Path(base), Path(task)), {"kind": "language_modelling"}
 finetune(*paths, settings, recipe, machine, Path(output), {"task": "a"}, torch.device("cpu"))
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print("peak", resident("VmHWM") // 2**20)
 """
 
 

@@ -119,8 +119,8 @@ def test_the_index_has_the_papers_rows_columns_and_figures(config):
     assert list(table.index) == [
         "Batch size 256",
         "Batch size 32",
-        "Constant learning rate",
-        "Constant learning rate with warm-up",
+        "Constant schedule",
+        "Constant schedule with warm-up",
         "OLMo-15M",
         "OLMo-30M (extended)",
         "OLMo-90M",
