@@ -201,7 +201,8 @@ class Stack:
                 own |= {"epoch": epoch, "evaluation": "training", "split": "validation"}
                 rows += score.rows(own, r)
             self.leave(np.isfinite(score.loss[self.going]))
-        distances = {name: change.float().norm(dim=1) for name, change in self.changes().items()}
+        # Not norm(): in float32 it loses digits over millions of changes of nearly the same size.
+        distances = {n: c.float().square_().sum(1).sqrt() for n, c in self.changes().items()}
         for snapshot, r in self.snapshots():
             for selection in snapshot.selections:
                 own = identity | snapshot.identity() | {"selection": selection}
