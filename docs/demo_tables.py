@@ -43,6 +43,30 @@ def settings() -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def statements() -> str:
+    """The other numbers of docs/demo.md: tuned rises and rates, directions, accuracies."""
+    lines = []
+    for figure in range(32, 65, 5):
+        for task, own in pd.read_csv(FIGURES / f"fig{figure}.csv").groupby("task"):
+            means = own.sort_values("tokens")["mean"]
+            if (rise := means.iloc[-1] / means.min() - 1) > 0:
+                lines.append(f"- fig{figure}, {task}: tuned, rises by {rise:.1%} after its minimum")
+    rates = pd.concat(pd.read_csv(FIGURES / f"fig{n}.csv") for n in range(34, 65, 5))
+    bound = (rates.bound.fillna("none") != "none").sum()
+    lines.append(f"- {bound} of {len(rates)} tuned rates are at an end of their sweep")
+    for figure, where in (("fig09", 0.2), ("fig09", -0.2), ("fig10", 1), ("fig10", -1)):
+        rows = pd.read_csv(FIGURES / f"{figure}.csv")
+        rows = rows[(rows["lambda"] == where) & (rows.panel == "wide")]
+        shares = ", ".join(f"{share:.2f}" for share in rows.rise / rows.second_order)
+        lines.append(f"- {figure}, lambda {where:g}: rise as a share of the second order {shares}")
+    paths = sorted((ROOT / "results/measurements/OLMo-10K").glob("*/*/default/id.parquet"))
+    rows = pd.concat(pd.read_parquet(path) for path in paths)
+    rows = rows[(rows.metric == "accuracy") & (rows.split == "test")]
+    for task, own in rows.groupby("task"):
+        lines.append(f"- {task}: accuracy {own.value.min():.2f} to {own.value.max():.2f}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     if not (FIGURES / "fig05.csv").exists():
         sys.exit(f"{FIGURES}: no figures; run `make demo` first")
@@ -64,6 +88,8 @@ def main() -> None:
         print(f"| {task} | {tokens_text(tokens)} | {rates} | {row['c4']:.2f} | {row['id']:.2f} |")
     print("\n### Held-out docstrings: trend of the change, and where the modified model is best\n")
     print(settings())
+    print("\n### What else is said above\n")
+    print(statements())
 
 
 if __name__ == "__main__":

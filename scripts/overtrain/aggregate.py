@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from overtrain import measurements
 from overtrain.provenance import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Metrics and selections that each kind of plot, or content of a table, reads; the loss is what the
 # cut on learning rates is on.

@@ -143,6 +143,7 @@ def check_names(config: dict) -> None:
             raise PipelineError(f"published.{name} has no reader{near(name, STUDIES)}")
     for name in STUDIES:
         check_study(name, config[name])
+    catalogue = Catalogue(config)
     for kind in ("figures", "tables"):
         for paper, targets in config[kind].items():
             for target, settings in targets.items():
@@ -168,32 +169,32 @@ def check_names(config: dict) -> None:
                 if settings.get("plot") == "loss_along_direction":
                     check_direction(where, settings, config["recipes"])
                 if "models" in settings and "plot" in settings:
-                    check_wording(f"{where}.title", settings["title"], settings, config)
+                    check_wording(f"{where}.title", settings["title"], settings, catalogue)
                 if settings.get("content") == "figure_index":
-                    check_index(where, paper, target, config)
+                    check_index(where, paper, target, catalogue)
 
 
-def check_wording(where: str, title: str, target: dict, config: dict) -> None:
+def check_wording(where: str, title: str, target: dict, catalogue: Catalogue) -> None:
     """What a title names in braces must be there to be filled in."""
     try:
-        Catalogue(config).wording(title, target)
+        catalogue.wording(title, target)
     except (KeyError, IndexError, ValueError):
-        known = ["models", *config["recipes"].get(target.get("recipe"), {})]
+        known = ["models", *catalogue.config["recipes"].get(target.get("recipe"), {})]
         raise PipelineError(
             f"{where} is {title!r}; in braces it may name {', '.join(known)}"
         ) from None
 
 
-def check_index(where: str, paper: str, table: str, config: dict) -> None:
+def check_index(where: str, paper: str, table: str, catalogue: Catalogue) -> None:
     """An index's titles can be filled in, and each of its cells names a figure."""
-    for row, column, figures in Catalogue(config).index(paper, table):
+    for row, column, figures in catalogue.index(paper, table):
         if not figures:
             raise PipelineError(
                 f"{where}: no figure of {paper} has all of {json.dumps(row['match'])} and "
                 f"{json.dumps(column['match'])} (row {row['title']!r}, column {column['title']!r})"
             )
         for entry in (row, column):
-            check_wording(f"{where}: a title", entry["title"], entry["match"], config)
+            check_wording(f"{where}: a title", entry["title"], entry["match"], catalogue)
 
 
 def check_direction(where: str, figure: dict, recipes: dict) -> None:
