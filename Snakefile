@@ -62,6 +62,7 @@ wildcard_constraints:
 localrules:
     build_corpus,
     prepare_task,
+    prepare_prompts,
     download_checkpoint,
     simulate_theory,
     download_published,
@@ -79,6 +80,7 @@ include: "rules/download.smk"
 include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
+include: "rules/alpaca.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"

@@ -38,6 +38,44 @@ SPLITS = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2
 METRICS = ("win_rate", "length_controlled_win_rate", "invalid_verdicts")
 
 
+def judge_sweep(
+    prompts: list[dict],
+    runs: dict[str, dict],
+    answers: dict[str, list[str] | None],
+    reference: list[str] | None,
+    of_reference: str | None,
+    judge: Judge,
+    path: Path,
+    identity: dict,
+) -> tuple[list[dict], list[dict]]:
+    """Verdicts (rows of VERDICTS) and measurements of every run of a sweep.
+
+    runs: learning rate and seed by the run's name; answers: by name, None if the run diverged;
+    of_reference: the name of the reference run where it is of this sweep; path, identity: where
+    valid verdicts are kept, and the columns that the measurements share.
+    """
+    if reference is None:
+        raise PipelineError(
+            "the reference run diverged: name another one in evaluations.alpaca.reference, or "
+            f"another checkpoint in models.{identity['model']}.reference"
+        )
+    compared = {run: own for run, own in answers.items() if own is not None and run != of_reference}
+    verdicts = compare(prompts, compared, reference, judge, path)
+    of_run: dict[str, list[dict]] = {run: [] for run in compared}
+    for verdict in verdicts:
+        of_run[verdict["run"]].append(verdict)
+    rows = []
+    for run, settings in runs.items():
+        own = identity | settings | {"selection": "last"}
+        if run == of_reference:
+            rows += fixed_rates(0.5, len(prompts), own | {"selection": "reference"})
+        elif run in compared:
+            rows += win_rates(of_run[run], compared[run], reference, own)
+        else:
+            rows += fixed_rates(np.nan, len(prompts), own)
+    return verdicts, rows
+
+
 def compare(
     prompts: list[dict],
     answers: dict[str, list[str]],
@@ -55,9 +93,7 @@ def compare(
     asked = {}  # (run, prompt, order): the key of its question; None for equal answers
     questions: dict[str, Question] = {}
     for run, outputs in answers.items():
-        for place, (prompt, own, other) in enumerate(
-            zip(prompts, outputs, reference, strict=True)
-        ):
+        for place, (prompt, own, other) in enumerate(zip(prompts, outputs, reference, strict=True)):
             for order in ORDERS:
                 first, second = (own, other) if order == ORDERS[0] else (other, own)
                 question = Question(prompt["instruction"], first, second, prompt["answer"])
@@ -128,16 +164,21 @@ def win_rates(verdicts: list[dict], own: list[str], other: list[str], identity: 
     return rows
 
 
-def fixed_rows(value: float, count: int, identity: dict) -> list[dict]:
-    """Measurements without asking: of the reference run (0.5) and of diverged ones (NaN)."""
-    rows = []
-    for split, places in SPLITS.items():
-        n = len(range(count)[places]) if np.isfinite(value) else 0
-        own = identity | {"evaluation": "alpaca", "split": split}
-        for metric in METRICS:
-            number = value if metric != "invalid_verdicts" else 0.0 * value
-            rows.append(row(own, metric, number, 0.0 * value, n))
-    return rows
+def fixed_rates(value: float, count: int, identity: dict) -> list[dict]:
+    """Measurements that need no judge: of the reference run (0.5) and of diverged ones (NaN)."""
+    diverged = np.isnan(value)
+    values = dict.fromkeys(METRICS, value) | {"invalid_verdicts": value if diverged else 0.0}
+    return [
+        row(
+            identity | {"evaluation": "alpaca", "split": split},
+            metric,
+            values[metric],
+            np.nan if diverged else 0.0,
+            0 if diverged else len(range(count)[places]),
+        )
+        for split, places in SPLITS.items()
+        for metric in METRICS
+    ]
 
 
 def length_controlled(scores: np.ndarray, longer: np.ndarray) -> tuple[float, float]:

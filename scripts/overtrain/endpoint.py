@@ -29,9 +29,11 @@ from overtrain.judge import IDENTIFIERS, Question, Template, Verdict, likelier
 def open_endpoint(name: str, settings: dict, gpus: int = 0) -> Iterator[Endpoint]:
     """A judge of kind `openai` or `vllm`; that of kind `vllm` is served until the block ends."""
     if settings["kind"] == "vllm":
-        with serve(name, settings, gpus) as base_url:
-            with Endpoint(name, settings, base_url, "none") as judge:
-                yield judge
+        with (
+            serve(name, settings, gpus) as base_url,
+            Endpoint(name, settings, base_url, "none") as judge,
+        ):
+            yield judge
         return
     key = os.environ.get(settings["key"])
     if not key:
@@ -64,9 +66,7 @@ class Endpoint:
 
         self.name, self.settings = name, settings
         self.template = Template(settings["template"])
-        what = ("kind", "model", "revision", "base_url", "arguments")
-        self.identity = {key: settings[key] for key in what if key in settings}
-        self.identity["template"] = self.template.sha256
+        self.identity = {"model": settings["model"], "template": self.template.sha256}
         pace = Pace(settings.get("requests_per_minute"))
         self.client = openai.OpenAI(
             api_key=key,
@@ -130,9 +130,9 @@ class Endpoint:
             "max_tokens": 1,
             "temperature": 0.0,
         }
-        if self.settings["logprobs"]:
-            asked |= {"logprobs": True, "top_logprobs": self.settings["logprobs"]}
-        for _ in range(self.settings["attempts"]):
+        if self.settings["top_logprobs"]:
+            asked |= {"logprobs": True, "top_logprobs": self.settings["top_logprobs"]}
+        for _ in range(self.settings["attempts"]):  # at least one
             try:
                 reply = self.client.chat.completions.with_raw_response.create(**asked)
                 verdict = read_verdict(reply.text)
@@ -182,9 +182,7 @@ def serve(name: str, settings: dict, gpus: int) -> Iterator[str]:
         port = free.getsockname()[1]
     command = ["vllm", "serve", settings["model"], "--host", "127.0.0.1", "--port", str(port)]
     command += ["--tensor-parallel-size", str(max(1, gpus))]
-    if settings.get("revision"):
-        command += ["--revision", settings["revision"]]
-    command += map(str, settings["arguments"])
+    command += ["--max-model-len", str(settings["max_model_len"])]
     # A job that is told to stop (a time limit, preemption) leaves its blocks, and ends the server.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: told to stop"))
     try:
@@ -195,7 +193,7 @@ def serve(name: str, settings: dict, gpus: int) -> Iterator[str]:
             "another judge in evaluations.alpaca.judge"
         ) from None
     try:
-        wait_for(f"http://127.0.0.1:{port}/health", server, name, settings["start"] * 60)
+        wait_for(f"http://127.0.0.1:{port}/health", server, name, settings["startup_minutes"] * 60)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         stop(server)

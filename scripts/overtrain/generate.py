@@ -13,23 +13,17 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from overtrain import PipelineError
-from overtrain.measurements import write_table
-
-SCHEMA = pa.schema({"instruction": pa.string(), "output": pa.string()})
-BACKENDS = ("auto", "transformers", "vllm")
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """new_tokens: at most so many an answer; backend auto: vLLM on a GPU where it is installed."""
+    """new_tokens: at most so many an answer; backend: hf, vllm or auto (vLLM where it can be)."""
 
     new_tokens: int
     batch_size: int
@@ -52,12 +46,9 @@ def respond(folder: Path, prompts: list[str], how: Decoding, device: torch.devic
     return [t.strip() for t in tokenizer.batch_decode(generated, skip_special_tokens=True)]
 
 
-def load_tokenizer(folder: str | Path, **where: str) -> Tokenizer:
-    """A tokenizer that pads on the left: with the end of text where it has no padding of its own.
-
-    where: `revision`, for a name of the hub.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(folder, **where)
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """A tokenizer that pads on the left, with the end of text if it has no padding of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.chat_template is None:
         raise PipelineError(f"{folder}: its tokenizer has no chat template")
     if tokenizer.eos_token is None:
@@ -67,9 +58,9 @@ def load_tokenizer(folder: str | Path, **where: str) -> Tokenizer:
     return tokenizer
 
 
-def load_model(folder: str | Path, device: torch.device, **where: str) -> torch.nn.Module:
+def load_model(folder: str | Path, device: torch.device) -> torch.nn.Module:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **where).to(device).eval()
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
 
 
 def context_of(folder: Path) -> int:
@@ -161,21 +152,3 @@ def with_vllm(
     prompts = [{"prompt_token_ids": ids} for ids in encoded]
     outputs = model.generate(prompts, greedy)
     return [[i for i in output.outputs[0].token_ids if i != end] for output in outputs]
-
-
-def write(prompts: list[str], outputs: list[str] | None, path: Path, origin: dict) -> None:
-    """Write the answers of a run; null answers for a run that diverged (`outputs` None)."""
-    columns = {"instruction": prompts, "output": outputs or [None] * len(prompts)}
-    write_table(pa.table(columns, SCHEMA), path, origin)
-
-
-def read(path: Path, prompts: list[str]) -> list[str] | None:
-    """A run's answers to exactly these `prompts`; None if the run diverged."""
-    try:
-        table = pq.read_table(path, columns=SCHEMA.names)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise PipelineError(f"{path}: not a readable file of responses ({error})") from error
-    if table["instruction"].to_pylist() != prompts:
-        raise PipelineError(f"{path}: its answers are to other prompts; delete it and run again")
-    outputs = table["output"].to_pylist()
-    return None if None in outputs else outputs

@@ -66,7 +66,7 @@ def open_judge(name: str, settings: dict, gpus: int = 0) -> Iterator[Judge]:
     if settings["kind"] == "overlap":
         yield Overlap()
     elif settings["kind"] == "transformers":
-        yield Local(settings)
+        yield Local(settings, gpus)
     else:
         from overtrain import endpoint
 
@@ -179,19 +179,17 @@ class Overlap:
 class Local:
     """A causal language model here: the logits of m and M after the chat-formatted question."""
 
-    def __init__(self, settings: dict):
+    def __init__(self, settings: dict, gpus: int = 0):
         import torch
 
         from overtrain.generate import load_model, load_tokenizer
 
         self.template = Template(settings["template"])
-        self.identity = {key: settings.get(key) for key in ("kind", "model", "revision")}
-        self.identity["template"] = self.template.sha256
+        self.identity = {"model": settings["model"], "template": self.template.sha256}
         self.batch_size = settings["batch_size"]
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        where = {"revision": settings["revision"]} if settings.get("revision") else {}
-        self.tokenizer = load_tokenizer(settings["model"], **where)
-        self.model = load_model(settings["model"], self.device, **where)
+        self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        self.tokenizer = load_tokenizer(settings["model"])
+        self.model = load_model(settings["model"], self.device)
         self.ids = []
         for identifier in IDENTIFIERS:
             ids = self.tokenizer(identifier, add_special_tokens=False).input_ids

@@ -8,9 +8,7 @@ docstring.
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 import sysconfig
 from pathlib import Path
 
@@ -27,7 +25,6 @@ SCHEMA = pa.schema(
         "answer": pa.string(),  # null where none is known
     }
 )
-SENTENCE = re.compile(r"(.+?[.!?])(?:\s|$)", re.S)
 
 
 def prepare(name: str, settings: dict, path: Path, origin: dict) -> None:
@@ -76,30 +73,40 @@ def from_hub(source: dict) -> tuple[list[dict], str]:
 
 
 def from_packages(source: dict) -> tuple[list[dict], str]:
-    """A question for each documented function and class of installed packages, by its hash."""
+    """Questions about public functions and classes of installed packages, in a shuffled order.
+
+    Left out are those that packages `without` would give too: models may be tuned on these.
+    """
+    found, others = (questions(source, key) for key in ("packages", "without"))
+    rows = [row for row in found if row["instruction"] not in {r["instruction"] for r in others}]
+    rows.sort(key=lambda row: seed_of("prompt", row["instruction"]))
+    return rows, "installed packages"
+
+
+def questions(source: dict, key: str) -> list[dict]:
     root = Path(sysconfig.get_paths()["purelib"])
     found: dict[str, dict] = {}
-    for package in source["packages"]:
+    for package in source[key]:
         files = sorted((root / package.replace(".", "/")).rglob("*.py"))
         if not files:
             raise PipelineError(f"{package}: no Python files under {package}/; is it installed?")
         for path in files:
             _, tree = docstrings.parse(path, docstrings.QUOTES)
             for node in docstrings.definitions(tree) if tree else []:
-                answer = first_sentence(docstrings.docstring_of(node) or "")
-                if isinstance(node, docstrings.DEFINITIONS) and answer:
-                    row = {"instruction": question(node), "dataset": package, "answer": answer}
-                    found.setdefault(row["instruction"], row)
-    rows = sorted(found.values(), key=lambda row: seed_of("prompt", row["instruction"]))
-    return rows, "installed packages"
+                if not isinstance(node, docstrings.DEFINITIONS) or node.name.startswith("_"):
+                    continue
+                instruction = f"What is {node.name}?"
+                answer = shorten(docstrings.docstring_of(node) or "", source["answer"])
+                if len(instruction) <= source["question"] and " " in answer:
+                    row = {"instruction": instruction, "dataset": package, "answer": answer}
+                    found.setdefault(instruction, row)
+    return list(found.values())
 
 
-def question(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    kind = "class" if isinstance(node, ast.ClassDef) else "function"
-    return f"What is the {kind} {node.name}?"
-
-
-def first_sentence(text: str) -> str | None:
-    """The first sentence of a docstring on one line, in the demo's symbols; None without one."""
-    match = SENTENCE.match(docstrings.fold(text).split("\n\n")[0].strip())
-    return " ".join(match[1].split()) if match else None
+def shorten(text: str, characters: int) -> str:
+    """The first sentence of a docstring on one line, cut between words to `characters`."""
+    paragraph = docstrings.fold(text).strip().partition("\n\n")[0]
+    sentence = " ".join(paragraph.split()).split(". ")[0]
+    if len(sentence) > characters:
+        sentence = sentence[: characters + 1].rpartition(" ")[0]
+    return sentence
