@@ -47,7 +47,7 @@ def with_logprobs(best: str, **logprobs: float) -> str:
 
 
 class Server(ThreadingHTTPServer):
-    """opinion: the user's message -> m or M; trouble: shares of replies that are not answers.
+    """opinion: the user's message -> m or M; seconds: of a stall; trouble: shares of bad replies.
 
     `answered` counts the questions that got a verdict, `requests` everything that was asked.
     """
@@ -55,10 +55,11 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, port: int, opinion: Callable[[str], str], stall: float, **trouble: float):
+    def __init__(self, port: int, opinion: Callable[[str], str], seconds: float, **trouble: float):
         super().__init__(("127.0.0.1", port), Handler)
-        self.opinion, self.stall, self.trouble = opinion, stall, trouble
-        self.random = random.Random(1)
+        self.opinion, self.seconds, self.trouble = opinion, seconds, trouble
+        self.random = random.Random(0)
+        self.deck: list[str] = []
         self.lock = threading.Lock()
         self.requests: list[dict] = []
         self.answered: Counter[str] = Counter()
@@ -68,6 +69,14 @@ class Server(ThreadingHTTPServer):
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def draw(self) -> str:
+        """The kind of the next reply: of every 20 in a row, each has its share."""
+        if not self.deck:
+            kinds = [kind for kind, share in self.trouble.items() for _ in range(round(20 * share))]
+            self.deck = kinds + ["answer"] * (20 - len(kinds))
+            self.random.shuffle(self.deck)
+        return self.deck.pop()
 
     def handle_error(self, *_: object) -> None:
         pass  # a client that gave up
@@ -90,15 +99,8 @@ class Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.requests.append(body)
             server.keys.add(self.headers.get("Authorization", ""))
-            place = server.random.random()
+            kind = server.draw()
             nonsense = server.random.choice(NONSENSE)
-        kind = "answer"
-        for name, share in server.trouble.items():
-            place -= share
-            if place < 0:
-                kind = name
-                break
-        with server.lock:
             server.kinds[kind] += 1
             if kind == "answer":
                 server.answered[content] += 1
@@ -118,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, '{"choices": [', {"Content-Length": "4000"})
             self.close_connection = True
         elif kind == "stall":
-            time.sleep(server.stall)
+            time.sleep(server.seconds)
             self.close_connection = True
         elif kind == "nonsense":
             self.send(200, nonsense)
@@ -138,9 +140,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(
-    opinion: Callable[[str], str] = longer, stall: float = 1.0, **trouble: float
+    opinion: Callable[[str], str] = longer, seconds: float = 1.0, **trouble: float
 ) -> Iterator[Server]:
-    server = Server(0, opinion, stall, **trouble)
+    server = Server(0, opinion, seconds, **trouble)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server

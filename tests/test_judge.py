@@ -142,7 +142,7 @@ def test_what_is_asked():
     assert server.keys == {f"Bearer {KEY}"}
 
 
-TROUBLE = {"error": 0.1, "limit": 0.1, "reset": 0.08, "cut": 0.05, "stall": 0.05}
+TROUBLE = {"error": 0.1, "limit": 0.1, "reset": 0.05, "cut": 0.05, "stall": 0.05}
 
 
 def test_a_server_that_fails_and_stalls_loses_no_verdict():
