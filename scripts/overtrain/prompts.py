@@ -9,7 +9,9 @@ docstring.
 from __future__ import annotations
 
 import json
+import re
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +27,10 @@ SCHEMA = pa.schema(
         "answer": pa.string(),  # null where none is known
     }
 )
+
+
+ROOT = Path(sysconfig.get_paths()["purelib"])
+NAME = re.compile(r"^\s*(?:async\s+def|def|class)\s+(\w+)", re.M)
 
 
 def prepare(name: str, settings: dict, path: Path, origin: dict) -> None:
@@ -75,32 +81,36 @@ def from_hub(source: dict) -> tuple[list[dict], str]:
 def from_packages(source: dict) -> tuple[list[dict], str]:
     """Questions about public functions and classes of installed packages, in a shuffled order.
 
-    Left out are those that packages `without` would give too: models may be tuned on these.
+    Names that the packages `without` define are left out: models may be tuned on these.
     """
-    found, others = (questions(source, key) for key in ("packages", "without"))
-    rows = [row for row in found if row["instruction"] not in {r["instruction"] for r in others}]
-    rows.sort(key=lambda row: seed_of("prompt", row["instruction"]))
+    texts = (path.read_text("utf-8", "replace") for path in files_of(source["without"]))
+    taken = {name for text in texts for name in NAME.findall(text)}
+    found: dict[str, dict] = {}
+    for path in files_of(source["packages"]):
+        _, tree = docstrings.parse(path, docstrings.QUOTES)
+        for node in docstrings.definitions(tree) if tree else []:
+            if not isinstance(node, docstrings.DEFINITIONS) or node.name.startswith("_"):
+                continue
+            instruction = f"What is {node.name}?"
+            answer = shorten(docstrings.docstring_of(node) or "", source["answer"])
+            fits = len(instruction) <= source["question"] and " " in answer
+            if fits and node.name not in taken:
+                row = {"instruction": instruction, "dataset": package_of(path), "answer": answer}
+                found.setdefault(instruction, row)
+    rows = sorted(found.values(), key=lambda row: seed_of("prompt", row["instruction"]))
     return rows, "installed packages"
 
 
-def questions(source: dict, key: str) -> list[dict]:
-    root = Path(sysconfig.get_paths()["purelib"])
-    found: dict[str, dict] = {}
-    for package in source[key]:
-        files = sorted((root / package.replace(".", "/")).rglob("*.py"))
+def files_of(packages: list[str]) -> Iterator[Path]:
+    for package in packages:
+        files = sorted((ROOT / package.replace(".", "/")).rglob("*.py"))
         if not files:
             raise PipelineError(f"{package}: no Python files under {package}/; is it installed?")
-        for path in files:
-            _, tree = docstrings.parse(path, docstrings.QUOTES)
-            for node in docstrings.definitions(tree) if tree else []:
-                if not isinstance(node, docstrings.DEFINITIONS) or node.name.startswith("_"):
-                    continue
-                instruction = f"What is {node.name}?"
-                answer = shorten(docstrings.docstring_of(node) or "", source["answer"])
-                if len(instruction) <= source["question"] and " " in answer:
-                    row = {"instruction": instruction, "dataset": package, "answer": answer}
-                    found.setdefault(instruction, row)
-    return list(found.values())
+        yield from files
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
 
 
 def shorten(text: str, characters: int) -> str:
