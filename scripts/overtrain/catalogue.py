@@ -47,6 +47,12 @@ def dumps(slice_: dict) -> str:
     return json.dumps(slice_, sort_keys=True)
 
 
+def is_local(repository: str) -> bool:
+    """Whether a repository is a folder, there or still to be made; the hub's are owner/name."""
+    path = Path(repository)
+    return path.is_absolute() or repository.count("/") > 1 or path.is_dir()
+
+
 def published_copies(source: str, settings: dict) -> Path | None:
     """The folder that holds copies of a source's files: `local`, or one in OVERTRAIN_PUBLISHED."""
     for root in (settings["local"], os.environ.get("OVERTRAIN_PUBLISHED")):
