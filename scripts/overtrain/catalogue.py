@@ -416,8 +416,9 @@ class Catalogue:
 
     def evaluation_settings(self, target: dict) -> dict[str, dict]:
         """Title and shown metric of each evaluation that a figure of tuned runs shows."""
+        alpaca = self.config["evaluations"]["alpaca"]
         own = {
-            "alpaca": {"title": "AlpacaEval", "metric": "win_rate"},
+            "alpaca": {"title": "AlpacaEval", "metric": alpaca["metric"]},
             "c4": {"title": "held-out text", "metric": "perplexity"},
         }
         known = self.suite["tasks"] | own
@@ -506,9 +507,10 @@ class Catalogue:
                 for m in target["models"]
             }
         elif target["content"] == "instruction_tuning":
+            target["tasks"] = self.names(target, "tasks")
             target["task_settings"] = {
                 name: {key: self.config["tasks"][name][key] for key in ("title", "examples")}
-                for name in self.names(target, "tasks")
+                for name in target["tasks"]
             }
             target["recipe_settings"] = self.config["instruction_recipes"][target["recipe"]]
         elif target["content"] in ("study_tasks", "study_prompts"):

@@ -295,6 +295,13 @@ def check_panels(where: str, figure: dict, catalogue: Catalogue) -> None:
                 f"{where}.panels has {name!r}, not in the suite "
                 f"{catalogue.config['evaluations']['benchmarks']['suite']}{near(name, known)}"
             )
+    for panel in figure["panels"]:
+        alone = [name for name in panel["evaluations"] if name in NOT_BENCHMARKS]
+        if alone and len(panel["evaluations"]) > 1:
+            raise PipelineError(
+                f"{where}.panels takes a mean of {', '.join(panel['evaluations'])}; "
+                f"{alone[0]} is no accuracy and needs a panel of its own"
+            )
     reference = catalogue.config["evaluations"]["alpaca"]["reference"]
     runs = catalogue.runs(figure["recipe"])
     if reference not in list(runs.values()):
