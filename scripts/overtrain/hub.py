@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TIMEOUT = 60  # seconds without an answer
+NO_REPOSITORY = "no such repository, or it needs HF_TOKEN"
 GATED = "gated; accept its terms on the hub's page and set HF_TOKEN"
 SERVED = "local/folder"  # name under which a local folder is served
 
@@ -128,7 +129,7 @@ def one_line(what: str) -> Iterator[None]:
     except errors.RevisionNotFoundError as error:
         raise PipelineError(f"{what}: no such revision") from error
     except errors.RepositoryNotFoundError as error:
-        raise PipelineError(f"{what}: no such repository, or it needs HF_TOKEN") from error
+        raise PipelineError(f"{what}: {NO_REPOSITORY}") from error
     except (httpx2.TransportError, errors.OfflineModeIsEnabled) as error:
         reason = " ".join(str(error).split()) or "no answer"
         raise PipelineError(

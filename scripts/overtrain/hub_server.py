@@ -134,6 +134,8 @@ class Handler(BaseHTTPRequestHandler):
         )
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         if parts[0] == "api":
+            if len(parts) == 2:
+                return self.send(json.dumps(self.of_author(parts[1])))
             kind, owner, name, *rest = parts[1:]
             verb, *rest = rest or ["revision"]
         else:
@@ -171,6 +173,11 @@ class Handler(BaseHTTPRequestHandler):
             shown = [folder / p for p in asked if (folder / p).exists()]
             return self.send(json.dumps([entry(p, folder) for p in shown]))
         return self.refuse(404, "EntryNotFound", f"no {verb} here")
+
+    def of_author(self, kind: str) -> list[dict]:
+        author = parse_qs(urlsplit(self.path).query).get("author", [""])[0]
+        owned = [path.split("/", 1) for path in self.server.repositories]
+        return [{"id": name} for k, name in owned if k == kind and name.startswith(f"{author}/")]
 
     def information(self, name: str, commit: str, folder: Path) -> dict:
         """What there is at a commit; sizes and hashes where they are asked for."""
@@ -244,7 +251,7 @@ def serve(
 ) -> Iterator[Hub]:
     """A hub that serves `repositories` while the block runs."""
     hub = Hub(repositories, handler)
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=[0.02], daemon=True)
     thread.start()
     try:
         yield hub
