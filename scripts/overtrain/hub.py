@@ -58,7 +58,7 @@ def opened(repository: str) -> Iterator[tuple[HfApi, str]]:
 
     set_client_factory(client)
     try:
-        with hub_server.serve({f"models/{SERVED}": hub_server.of_revisions(folder)}) as server:
+        with hub_server.serve({f"models/{SERVED}": hub_server.Revisions(folder)}) as server:
             yield HfApi(endpoint=server.endpoint, token=False), SERVED
     finally:
         set_client_factory(default_client_factory)

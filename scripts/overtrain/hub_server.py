@@ -33,16 +33,33 @@ class Repository:
     folders: dict[str, Path]
     refs: dict[str, str]
 
-    def folder(self, revision: str) -> tuple[str, Path] | None:
+    def find(self, revision: str) -> tuple[str, Path] | None:
+        """Commit and folder of a branch, a tag or a commit."""
         commit = self.refs.get(revision, revision)
         return (commit, self.folders[commit]) if commit in self.folders else None
 
 
-def of_revisions(folder: Path) -> Repository:
-    """The repository of a folder that holds a folder for each revision."""
-    revisions = {p.name: p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    refs = {name: commit_of(path) for name, path in revisions.items()}
-    return Repository({refs[name]: path for name, path in revisions.items()}, refs)
+class Revisions:
+    """A folder that holds a folder for each revision, which is read when it is asked for."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.folders: dict[str, Path] = {}  # by commit
+
+    @property
+    def refs(self) -> dict[str, str]:
+        names = sorted(path.name for path in self.root.iterdir())
+        return {name: found[0] for name in names if (found := self.find(name))}
+
+    def find(self, revision: str) -> tuple[str, Path] | None:
+        if revision in self.folders:
+            return revision, self.folders[revision]
+        folder = self.root / revision
+        if revision.startswith(".") or "/" in revision or not folder.is_dir():
+            return None
+        commit = commit_of(folder)
+        self.folders[commit] = folder
+        return commit, folder
 
 
 def commit_of(folder: Path) -> str:
@@ -96,7 +113,9 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, repositories: dict[str, Repository], handler: type[Handler] | None = None):
+    def __init__(
+        self, repositories: dict[str, Repository | Revisions], handler: type[Handler] | None = None
+    ):
         super().__init__(("127.0.0.1", 0), handler or Handler)
         self.repositories = repositories
         self.requests: list[str] = []
@@ -153,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
                 for name, commit in repository.refs.items()
             ]
             return self.send(json.dumps({"branches": refs, "converts": [], "tags": []}))
-        found = repository.folder(revision)
+        found = repository.find(revision)
         if found is None:
             return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         commit, folder = found
@@ -247,7 +266,7 @@ def asked_paths(body: bytes, content_type: str) -> list[str]:
 
 @contextmanager
 def serve(
-    repositories: dict[str, Repository], handler: type[Handler] | None = None
+    repositories: dict[str, Repository | Revisions], handler: type[Handler] | None = None
 ) -> Iterator[Hub]:
     """A hub that serves `repositories` while the block runs."""
     hub = Hub(repositories, handler)
