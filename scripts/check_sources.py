@@ -16,7 +16,6 @@ with job.logged(snakemake.log[0]):
         temporary.write_text(sources.table(found, report.parent))
     origin = job.origin(snakemake, {})
     write_json(Path(snakemake.output.answers), {"provenance": origin, "sources": found})
-    lines = [answer["problem"] for answer in found.values() if answer["problem"]]
-    lines += [note for answer in found.values() for note in answer["notes"]]
     for stream in (None, terminal):
-        print(f"{len(found)} sources asked for, see {report}", *lines, sep="\n", file=stream)
+        told = (f"{len(found)} sources asked for, see {report}", *sources.faults(found))
+        print(*told, sep="\n", file=stream)

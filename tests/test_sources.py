@@ -131,16 +131,15 @@ def test_what_exists_is_found_with_the_bytes_that_are_needed(found: tuple, root:
 
 def test_what_does_not_exist_comes_with_the_nearest_and_the_key(found: tuple) -> None:
     answers = found[0]
-    again = "then run `snakemake -f check_sources`"
     assert answers["beyond"]["problem"] == (
         "LLM360/Amber at ckpt_410: no such revision; nearest ckpt_358, ckpt_357, ckpt_000 (of 5); "
-        f"change models.M.revision, {again}"
+        "change models.M.revision"
     )
     assert answers["beyond"]["nearest"] == ["ckpt_358", "ckpt_357", "ckpt_000"]
     assert not answers["beyond"]["exists"] and answers["beyond"]["commit"] is None
     assert answers["misspelt"]["problem"] == (
-        f"LLM360/Ambre at main: {hub.NO_REPOSITORY}; nearest LLM360/Amber; "
-        f"change models.M.hub.repository, {again}"
+        f"LLM360/Ambre: {hub.NO_REPOSITORY}; nearest LLM360/Amber; "
+        f"change models.M.hub.repository, or {sources.AGAIN} once it is there"
     )
     assert "needs config.json and model*.safetensors" in answers["bare"]["problem"]
     assert "it has no file en/c4-train.00003.gz (2 missing)" in answers["less"]["problem"]
@@ -151,7 +150,7 @@ def test_what_does_not_exist_comes_with_the_nearest_and_the_key(found: tuple) ->
 def test_the_table_has_totals_and_what_cannot_be_used_first(found: tuple, tmp_path: Path) -> None:
     text = sources.table(found[0], tmp_path)
     lines = text.splitlines()
-    assert lines[2].startswith("- **LLM360/Amber at ckpt_410")
+    assert lines[2].startswith("- LLM360/Amber at ckpt_410")
     assert "| good | LLM360/Amber | ckpt_358 | aaaaaaaaaaaa | 0.00 GB |  |" in lines
     assert sum(line.endswith("| not usable |") for line in lines) == 5
     big = {"bytes": 4 * 10**9, "problem": None, "notes": [], "gated": False}
@@ -186,7 +185,7 @@ def test_a_pinned_commit_that_vanished_is_said(root: Path) -> None:
 @pytest.mark.parametrize("token", ["", SECRET])
 def test_a_gated_repository_needs_a_token_that_is_told_nowhere(root: Path, token: str) -> None:
     answers, requests, said = ask(root, {"j": source("meta/Judge")}, handler=Gated, token=token)
-    expected = None if token else f"meta/Judge at main: {hub.GATED}; then {sources.AGAIN}"
+    expected = None if token else f"meta/Judge: {hub.GATED}; then {sources.AGAIN}"
     assert answers["j"]["problem"] == expected
     assert answers["j"]["exists"] and answers["j"]["gated"]
     assert SECRET not in said + "".join(requests) + (root.parent / "pins.json").read_text()

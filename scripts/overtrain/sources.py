@@ -80,24 +80,27 @@ def ask(
         "problem": None,
     }
 
-    def problem(clause: str, advice: str) -> dict:
-        return answer | {"problem": f"{name} at {revision}: {clause}; {advice}"}
+    def problem(what: str, clause: str, advice: str) -> dict:
+        return answer | {"problem": f"{what}: {clause}; {advice}"}
 
-    change = {what: f"change {at}, then {AGAIN}" for what, at in source["change"].items()}
+    what = f"{name} at {revision}"
+    change = {part: f"change {at}" for part, at in source["change"].items()}
     try:
         info = information(api, source, pinned or revision)
     except errors.RepositoryNotFoundError:
         answer["nearest"] = hub.nearest(name, repositories(api, source))
         near = f"; nearest {', '.join(answer['nearest'])}" if answer["nearest"] else ""
-        return problem(f"{hub.NO_REPOSITORY}{near}", change["repository"])
+        advice = f"{change['repository']}, or {AGAIN} once it is there"
+        return problem(name, f"{hub.NO_REPOSITORY}{near}", advice)
     except errors.RevisionNotFoundError:
         if pinned and revision in revisions():
             return problem(
+                what,
                 f"its pinned commit {pinned} is gone, and {revision} is {revisions()[revision]}",
                 f"remove its line from {pins_file}, then {AGAIN}",
             )
         answer["nearest"] = hub.nearest(revision, revisions())
-        return problem(hub.no_revision(revision, revisions()), change["revision"])
+        return problem(what, hub.no_revision(revision, revisions()), change["revision"])
     answer |= {"exists": True, "commit": info.sha, "gated": bool(info.gated)}
     now = revisions().get(revision) if pinned else None
     if now not in (None, pinned):
@@ -109,7 +112,7 @@ def ask(
         try:
             api.auth_check(name, repo_type=kind)
         except errors.HfHubHTTPError:
-            return problem(hub.GATED, f"then {AGAIN}")
+            return problem(name, hub.GATED, f"then {AGAIN}")
     try:
         answer["bytes"] = size(api, source, info)
     except PipelineError as error:
@@ -197,12 +200,17 @@ def pin(answers: str | list, key: str, source: dict) -> dict:
     return source | {"revision": answer["commit"]}
 
 
+def faults(found: dict[str, dict]) -> list[str]:
+    """What a person should read: what cannot be used, and what has moved from its pin."""
+    problems = [answer["problem"] for answer in found.values() if answer["problem"]]
+    notes = [f"{a['repository']}: {note}" for a in found.values() for note in a["notes"]]
+    return list(dict.fromkeys(problems + notes))
+
+
 def table(found: dict[str, dict], folder: Path) -> str:
     """Markdown for a person: what cannot be used first, then all, with totals beside free disk."""
     lines = ["# Sources", ""]
-    for answer in found.values():
-        lines += [f"- **{answer['problem']}**"] if answer["problem"] else []
-        lines += [f"- {answer['repository']}: {note}" for note in answer["notes"]]
+    lines += [f"- {line}" for line in faults(found)]
     lines += [
         "",
         "| configuration | repository | revision | commit | size | |",
