@@ -201,12 +201,12 @@ def test_rules_take_the_commit_or_stop(found: tuple, tmp_path: Path) -> None:
     path = tmp_path / "sources.json"
     path.write_text(json.dumps({"sources": found[0]}))
     own = {"dataset": "openai/gsm8k", "revision": "main"}
-    assert sources.pin(str(path), "whole", own) == own | {"revision": MAIN}
+    assert sources.pin([str(path)], "whole", own) == own | {"revision": MAIN}
     assert sources.pin([], "whole", own) == own  # no source of the hub's
     with pytest.raises(PipelineError, match="ckpt_410: no such revision; nearest ckpt_358"):
-        sources.pin(str(path), "beyond", own)
+        sources.pin([str(path)], "beyond", own)
     with pytest.raises(PipelineError, match="does not have unknown; run"):
-        sources.pin(str(path), "unknown", own)
+        sources.pin([str(path)], "unknown", own)
 
 
 # --- what is asked --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -184,17 +184,18 @@ def read_pins(path: Path) -> dict[str, str]:
 # --- what others read -----------------------------------------------------------------------------
 
 
-def pin(answers: str | list, key: str, source: dict) -> dict:
+def pin(answers: Sequence[str], key: str, source: dict) -> dict:
     """`source` with the commit that was found as its revision.
 
-    answers: the file that rule check_sources wrote, or nothing where the source is not the hub's.
+    answers: the one file that rule check_sources wrote; none where the source is not the hub's.
     PipelineError, with its line, if the hub does not have it.
     """
     if not answers:
         return source
-    answer = json.loads(Path(answers).read_text())["sources"].get(key)
+    (path,) = answers
+    answer = json.loads(Path(path).read_text())["sources"].get(key)
     if answer is None:
-        raise PipelineError(f"{answers} does not have {key}; {AGAIN}")
+        raise PipelineError(f"{path} does not have {key}; {AGAIN}")
     if answer["problem"]:
         raise PipelineError(answer["problem"])
     return source | {"revision": answer["commit"]}
