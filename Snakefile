@@ -65,8 +65,10 @@ resource_scopes:
 
 # Head node: what needs the internet, and what takes seconds.
 localrules:
+    check_sources,
     build_corpus,
     prepare_task,
+    publish_checkpoint,
     download_checkpoint,
     simulate_theory,
     download_published,
@@ -78,6 +80,7 @@ localrules:
     all_tables,
 
 
+include: "rules/sources.smk"
 include: "rules/corpora.smk"
 include: "rules/tasks.smk"
 include: "rules/download.smk"
