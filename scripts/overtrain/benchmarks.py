@@ -150,7 +150,9 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name, expected in manifest["files"].items():
             if sha256(folder / name) != expected:
-                raise PipelineError(f"{folder / name}: not the file that was prepared; delete {folder}")
+                raise PipelineError(
+                    f"{folder / name}: not the file that was prepared; delete {folder}"
+                )
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise PipelineError(f"{folder}: not a whole suite of benchmarks ({error})") from error
     if (found := metadata.version("lm_eval")) != manifest["lm_eval"]:
