@@ -51,6 +51,8 @@ wildcard_constraints:
             "table",
             "experiment",
             "source",
+            "suite",
+            "run",
             "run",
             "prompts",
             "suite",
@@ -62,6 +64,7 @@ wildcard_constraints:
 localrules:
     build_corpus,
     prepare_task,
+    prepare_benchmarks,
     download_checkpoint,
     simulate_theory,
     download_published,
@@ -79,6 +82,7 @@ include: "rules/download.smk"
 include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
+include: "rules/benchmarks.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"

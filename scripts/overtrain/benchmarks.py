@@ -1,15 +1,14 @@
 """Suites of benchmarks, fetched where there is internet and written down whole.
 
-A suite's folder holds each task's data as parquet by split, lm-eval's request cache (the prompts, the same
-for every model as long as they need no chat template) and a manifest with hashes, the commit of
-each data set and what a task measures. Evaluations read nothing else.
+A suite's folder holds each task's data as parquet by split, lm-eval's request cache (the prompts,
+the same for every model as long as they need no chat template) and a manifest with hashes, the
+commit of each data set and what a task measures. Evaluations read it, and the task files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -38,22 +37,21 @@ def prepare(name: str, suite: dict, folder: Path, origin: dict) -> dict:
 
     with whole_folder(folder) as temporary:
         requests = None if suite["chat_template"] else temporary / REQUESTS
-        tasks = {}
+        own, tasks = folder_of(suite), {}
         for task, settings in suite["tasks"].items():
             try:
-                path = harness.task_file(settings.get("task", task), folder_of(suite))
-                described = harness.read_task(path)
+                path = harness.task_file(settings.get("task", task), own)
+                described = harness.read_task(harness.root_of(own) / path)
                 source = write_data(task, settings, described, temporary / task, suite)
                 files = {split: temporary / task / f"{split}.parquet" for split in source["splits"]}
                 built = harness.build_task(task, described, files, suite["shots"])
-                found = run_by_chance(DummyLM(), {task: built}, requests, source)
+                found = run_by_chance(DummyLM(), {task: built}, requests)
             except PipelineError as error:
                 raise PipelineError(f"benchmark_suites.{name}.tasks.{task}: {error}") from error
             measured = {metric: n for (_, metric), (_, _, n) in found.items()}
             version = (described.get("metadata") or {}).get("version")
-            tasks[task] = source | {"questions": measured, "version": version, "yaml": path.name}
+            tasks[task] = source | {"questions": measured, "version": version, "file": str(path)}
             print(f"{task}: {measured}")
-        shutil.rmtree(temporary / "locks", ignore_errors=True)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         hashes = {str(path.relative_to(temporary)): sha256(path) for path in files}
         manifest = {
@@ -131,7 +129,8 @@ def fetched_tables(instead: dict, described: dict) -> tuple[dict, dict[str, pa.T
     return {"dataset": path, "name": name, "revision": revision, "commit": commit}, tables
 
 
-def run_by_chance(model, tasks: dict, requests: Path | None, source: dict) -> dict:
+def run_by_chance(model, tasks: dict, requests: Path | None) -> dict:
+    """What a task measures, of answers drawn at random."""
     try:
         return harness.score(model, tasks, requests)
     except OSError:
@@ -165,12 +164,12 @@ def read_manifest(folder: Path) -> dict:
 def evaluate(checkpoint: Path, folder: Path, suite: dict, device: str, gpus: int) -> dict:
     """(task, metric) -> (value, stderr, questions) of a checkpoint directory."""
     manifest = read_manifest(folder)
-    tasks = {}
-    for task, settings in suite["tasks"].items():
-        path = harness.task_file(settings.get("task", task), folder_of(suite))
-        splits = manifest["tasks"][task]["splits"]
-        files = {split: folder / task / f"{split}.parquet" for split in splits}
-        tasks[task] = harness.build_task(task, harness.read_task(path), files, suite["shots"])
+    root, tasks = harness.root_of(folder_of(suite)), {}
+    for task in suite["tasks"]:
+        prepared = manifest["tasks"][task]
+        files = {split: folder / task / f"{split}.parquet" for split in prepared["splits"]}
+        described = harness.read_task(root / prepared["file"])
+        tasks[task] = harness.build_task(task, described, files, suite["shots"])
     model = harness.language_model(checkpoint, suite, device, gpus)
     lengths = harness.watch_lengths(model, str(checkpoint))
     requests = None if suite["chat_template"] else folder / REQUESTS

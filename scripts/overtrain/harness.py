@@ -22,23 +22,31 @@ METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}  # others keep lm-eva
 BOOTSTRAP = 1000  # of metrics without a closed form; that of a mean has one
 
 
+def root_of(folder: Path | None) -> Path:
+    """Where a suite's task files are: its own folder, or lm-eval's."""
+    from lm_eval import tasks
+
+    return folder or Path(tasks.__file__).parent
+
+
 @functools.cache
-def index() -> dict[str, object]:
-    """lm-eval's own tasks by name; reading their 10,000 files takes 15 seconds."""
+def files_of(folder: Path | None) -> dict[str, Path]:
+    """YAML files of tasks by name; reading lm-eval's own, 10,000 of them, takes 14 seconds."""
     from lm_eval.tasks import TaskManager
 
+    if folder:
+        return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     manager = TaskManager()
-    return {name: manager.task_index[name].yaml_path for name in manager.all_subtasks}
+    return {name: Path(manager.task_index[name].yaml_path) for name in manager.all_subtasks}
 
 
 def task_file(name: str, folder: Path | None) -> Path:
-    """The YAML file of a task: `{name}.yaml` in a suite's folder, or lm-eval's own."""
-    known = {p.stem: p for p in sorted(folder.glob("*.yaml"))} if folder else index()
+    """The YAML file of a task, relative to `root_of(folder)`."""
+    known = files_of(folder)
     if name not in known:
-        near = ", ".join(difflib.get_close_matches(name, known, 4, 0.5)) or "none"
-        where = folder or "lm-eval"
-        raise PipelineError(f"{where} has no task {name!r}; near names: {near}")
-    return Path(known[name])
+        similar = ", ".join(difflib.get_close_matches(name, known, 4, 0.5)) or "none"
+        raise PipelineError(f"{folder or 'lm-eval'} has no task {name!r}; near names: {similar}")
+    return known[name].relative_to(root_of(folder))
 
 
 def read_task(path: Path) -> dict:
@@ -54,7 +62,10 @@ def build_task(name: str, settings: dict, files: dict[str, Path], shots: int):
     from lm_eval.api.task import ConfigurableTask
 
     def data(**_: object) -> dict[str, datasets.Dataset]:
-        return {split: datasets.Dataset(pq.read_table(path)) for split, path in files.items()}
+        return {  # a fingerprint of their own: `datasets` would pickle each table for one
+            split: datasets.Dataset(pq.read_table(path), fingerprint=f"{name}-{split}")
+            for split, path in files.items()
+        }
 
     own = {key: value for key, value in settings.items() if key not in ("tag", "group")}
     task = ConfigurableTask(config=own | {"task": name, "custom_dataset": data})
@@ -67,8 +78,8 @@ def score(model, tasks: dict, requests: Path | None, limit: int | None = None) -
     """What lm-eval measures: (task, metric) -> (value, stderr, questions).
 
     requests: the folder of lm-eval's request cache, or None where prompts depend on the tokenizer.
-    `simple_evaluate` would do the same and, beyond that, load tasks by name and describe the machine
-    (13 and 3 seconds).
+    `simple_evaluate` does the same after setting seeds that nothing here draws from, and describes
+    the machine, which takes seconds.
     """
     from lm_eval import evaluator
     from lm_eval.caching import cache
@@ -99,20 +110,18 @@ def score(model, tasks: dict, requests: Path | None, limit: int | None = None) -
 def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
     """A checkpoint directory as lm-eval's model: bfloat16 on a GPU, float32 on the CPU.
 
-    settings: `backend` (vllm, transformers, or auto: vllm where it is installed and there is a
-    GPU) and `batch_size` (requests in a pass of transformers; vllm finds its own).
+    settings: `backend` (vllm, hf, or auto: vllm where it is installed and there is a GPU) and
+    `batch_size` (requests in a pass of hf, which is transformers; vllm finds its own).
     """
     import torch
     from lm_eval.api.registry import get_model
 
     backend, cuda = settings["backend"], device == "cuda"
     if backend == "auto":
-        backend = "vllm" if cuda and find_spec("vllm") else "transformers"
+        backend = "vllm" if cuda and find_spec("vllm") else "hf"
     if backend == "vllm":
         if not find_spec("vllm"):
-            raise PipelineError(
-                "a suite's backend is vllm, which is not installed; auto or transformers?"
-            )
+            raise PipelineError("a suite's backend is vllm, which is not installed: auto or hf?")
         return get_model("vllm")(
             str(checkpoint),
             dtype="bfloat16",
@@ -124,9 +133,11 @@ def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
     from overtrain.released import load_model, load_tokenizer
 
     model = load_model(checkpoint, torch.bfloat16 if cuda else torch.float32).to(device)
-    return get_model("hf")(
-        model, tokenizer=load_tokenizer(checkpoint), batch_size=settings["batch_size"]
-    )
+    tokenizer = load_tokenizer(checkpoint)
+    harness_model = get_model("hf")(model, tokenizer=tokenizer, batch_size=settings["batch_size"])
+    # The answers to a question share its prompt, most of what there is to encode.
+    harness_model.tok_encode = functools.lru_cache(maxsize=4)(harness_model.tok_encode)
+    return harness_model
 
 
 def watch_lengths(model, where: str) -> Callable[[], tuple[int, int]]:
@@ -141,8 +152,8 @@ def watch_lengths(model, where: str) -> Callable[[], tuple[int, int]]:
         for (_, answer), start, end in requests:
             if len(end) > longest:
                 raise PipelineError(
-                    f"{where}: an answer of {len(end)} tokens, longer than its context of {longest}: "
-                    f"{answer[:40]!r}"
+                    f"{where}: an answer of {len(end)} tokens is longer than its context of "
+                    f"{longest}: {answer[:40]!r}"
                 )
             counts[0] += len(start) + len(end) > longest + 1
         counts[1] += len(requests)
