@@ -33,8 +33,6 @@ def prepare(name: str, suite: dict, folder: Path, origin: dict) -> dict:
     Every task is run once on answers by chance, which makes the request cache and shows here,
     not on a cluster, that its data set has the columns that it reads.
     """
-    from lm_eval.models.dummy import DummyLM
-
     with whole_folder(folder) as temporary:
         requests = None if suite["chat_template"] else temporary / REQUESTS
         own, tasks = folder_of(suite), {}
@@ -44,11 +42,9 @@ def prepare(name: str, suite: dict, folder: Path, origin: dict) -> dict:
                 described = harness.read_task(harness.root_of(own) / path)
                 source = write_data(task, settings, described, temporary / task, suite)
                 files = {split: temporary / task / f"{split}.parquet" for split in source["splits"]}
-                built = harness.build_task(task, described, files, suite["shots"])
-                found = run_by_chance(DummyLM(), {task: built}, requests)
+                measured = try_out(task, described, files, suite["shots"], requests)
             except PipelineError as error:
                 raise PipelineError(f"benchmark_suites.{name}.tasks.{task}: {error}") from error
-            measured = {metric: n for (_, metric), (_, _, n) in found.items()}
             version = (described.get("metadata") or {}).get("version")
             tasks[task] = source | {"questions": measured, "version": version, "file": str(path)}
             print(f"{task}: {measured}")
@@ -94,6 +90,8 @@ def made_tables(
     """Questions from docstrings, the first SHOTS for the prompts and the rest as the test."""
     settings = made | {"count": made["questions"] + SHOTS}
     rows = cloze.questions(documents(packages), task, settings)
+    if len(rows) <= SHOTS:
+        raise PipelineError(f"{len(rows)} questions in {packages}; more than {SHOTS} are needed")
     if len(rows) < settings["count"]:
         print(f"{task}: {len(rows)} questions, fewer than {settings['count']}")
     splits = (described["training_split"], described["test_split"])
@@ -129,15 +127,21 @@ def fetched_tables(instead: dict, described: dict) -> tuple[dict, dict[str, pa.T
     return {"dataset": path, "name": name, "revision": revision, "commit": commit}, tables
 
 
-def run_by_chance(model, tasks: dict, requests: Path | None) -> dict:
-    """What a task measures, of answers drawn at random."""
+def try_out(
+    task: str, described: dict, files: dict[str, Path], shots: int, requests: Path | None
+) -> dict[str, int]:
+    """Make a task's prompts and answer them at random: questions by metric."""
+    from lm_eval.models.dummy import DummyLM
+
     try:
-        return harness.score(model, tasks, requests)
-    except OSError:
+        built = harness.build_task(task, described, files, shots)
+        found = harness.score(DummyLM(), {task: built}, requests)
+    except OSError:  # a full disk
         raise
     except Exception as error:  # of a template or a function that misses a column
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise PipelineError(f"its prompts cannot be made ({reason})") from error
+    return {metric: questions for (_, metric), (_, _, questions) in found.items()}
 
 
 # --- evaluation: without --------------------------------------------------------------------------

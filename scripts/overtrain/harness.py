@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,9 @@ import pyarrow.parquet as pq
 
 from overtrain import PipelineError
 from overtrain.measurements import row
+
+# A line for every task, and for every prompt that is cut (`watch_lengths` counts them).
+logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 SEED = 1234  # of the examples in the prompts: lm-eval's default
 METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}  # others keep lm-eval's name
@@ -133,11 +137,9 @@ def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
     from overtrain.released import load_model, load_tokenizer
 
     model = load_model(checkpoint, torch.bfloat16 if cuda else torch.float32).to(device)
-    tokenizer = load_tokenizer(checkpoint)
-    harness_model = get_model("hf")(model, tokenizer=tokenizer, batch_size=settings["batch_size"])
-    # The answers to a question share its prompt, most of what there is to encode.
-    harness_model.tok_encode = functools.lru_cache(maxsize=4)(harness_model.tok_encode)
-    return harness_model
+    return get_model("hf")(
+        model, tokenizer=load_tokenizer(checkpoint), batch_size=settings["batch_size"]
+    )
 
 
 def watch_lengths(model, where: str) -> Callable[[], tuple[int, int]]:
