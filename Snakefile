@@ -51,6 +51,8 @@ wildcard_constraints:
             "table",
             "experiment",
             "source",
+            "suite",
+            "run",
             "run",
             "prompts",
             "suite",
@@ -69,6 +71,7 @@ localrules:
     build_corpus,
     prepare_task,
     publish_checkpoint,
+    prepare_benchmarks,
     download_checkpoint,
     simulate_theory,
     download_published,
@@ -87,6 +90,7 @@ include: "rules/download.smk"
 include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
+include: "rules/benchmarks.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"

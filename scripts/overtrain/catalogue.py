@@ -286,6 +286,22 @@ class Catalogue:
         slice_ = {"judge": judge, "reference": self.reference(model), "runs": self.runs(recipe)}
         return dumps(slice_ | {"prompts": self.config["evaluations"]["alpaca"]["prompts"]})
 
+    def task_files(self, suite: str) -> list[str]:
+        """The files in a suite's own folder of tasks, if it has one."""
+        folder = self.config["benchmark_suites"][suite]["folder"]
+        return sorted(str(path) for path in Path(folder).glob("*.*")) if folder else []
+
+    def suite_slice(self, suite: str) -> str:
+        """What a suite's tasks are made of; titles, and what figures show, do not matter."""
+        settings = self.config["benchmark_suites"][suite]
+        own = {key: settings.get(key) for key in ("chat_template", "folder", "packages", "shots")}
+        unseen = ("title", "metric")
+        tasks = {
+            name: {key: value for key, value in task.items() if key not in unseen}
+            for name, task in settings["tasks"].items()
+        }
+        return dumps(own | {"tasks": tasks})
+
     def benchmarks_slice(self) -> str:
         """What is asked; titles, and which metric figures show, do not matter."""
         keys = ("backend", "chat_template", "limit", "shots")
