@@ -72,6 +72,7 @@ localrules:
     prepare_task,
     publish_checkpoint,
     prepare_benchmarks,
+    prepare_prompts,
     download_checkpoint,
     simulate_theory,
     download_published,
@@ -91,6 +92,7 @@ include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/benchmarks.smk"
+include: "rules/alpaca.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"
