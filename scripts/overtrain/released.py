@@ -39,8 +39,8 @@ class Released:
         return min(wanted, LOGITS // self.model.config.vocab_size)
 
 
-def load_released(checkpoint: Path, text: Examples) -> Released:
-    """The model of a checkpoint directory, on the CPU, checked to be whole and to fit `text`."""
+def load_model(checkpoint: Path) -> nn.Module:
+    """The transformers model of a checkpoint directory: float32, on the CPU, and whole."""
     from transformers import AutoModelForCausalLM
 
     try:
@@ -58,6 +58,12 @@ def load_released(checkpoint: Path, text: Examples) -> Released:
     for fault in ("missing_keys", "mismatched_keys"):
         if report[fault]:  # transformers would have drawn them at random
             raise PipelineError(f"{checkpoint}: {fault.replace('_', ' ')}: {sorted(report[fault])}")
+    return model
+
+
+def load_released(checkpoint: Path, text: Examples) -> Released:
+    """The model of a checkpoint directory, checked to fit `text`."""
+    model = load_model(checkpoint)
     longest, largest = model.config.max_position_embeddings, model.config.vocab_size
     if text.inputs.shape[1] > longest:
         raise PipelineError(
