@@ -51,6 +51,9 @@ wildcard_constraints:
             "table",
             "experiment",
             "source",
+            "run",
+            "prompts",
+            "suite",
         )
     },
 

@@ -22,6 +22,8 @@ UNDER_NOISE = {  # what a figure without tasks reads of a checkpoint
     "sharpness_by_tokens": "sharpness",
     "loss_along_direction": "interpolation",
 }
+OF_INSTRUCTION_RUNS = ("tuned_scores_by_tokens", "rate_scores_by_tokens")
+NOT_BENCHMARKS = ("alpaca", "c4")  # what else a tuned run is evaluated on
 WITH_STATISTICS = ("noise_by_tokens", "learning_rates_by_tokens", "tuned_by_tokens")
 TITLE_WIDTH = 36  # characters across a panel
 
@@ -84,6 +86,17 @@ class Catalogue:
     def checkpoint(self, model: str, name: str) -> Checkpoint:
         return self._checkpoints[model, name]
 
+    def identity(self, model: str, checkpoint: str) -> dict:
+        """The columns of a measurement that say which checkpoint it is of."""
+        point = self.checkpoint(model, checkpoint)
+        return {
+            "study": self.study_of(model),
+            "model": model,
+            "checkpoint": checkpoint,
+            "tokens": point.tokens,
+            "pretraining_seed": point.seed,
+        }
+
     def corpus_of(self, model: str) -> str:
         return self.config["models"][model]["corpus"]
 
@@ -95,6 +108,44 @@ class Catalogue:
         """A regular expression for the names of a study's models."""
         names = [re.escape(m) for m in self.config["models"] if self.study_of(m) == study]
         return "|".join(names) or "(?!)"  # which matches nothing
+
+    # --- runs of instruction tuning: a job each ---
+
+    def runs(self, recipe: str) -> dict[str, dict]:
+        """Name of each run of a recipe of instruction tuning, and its learning rate and seed."""
+        settings = self.config["instruction_recipes"][recipe]
+        return {
+            f"lr{rate:g}-seed{seed}": {"learning_rate": rate, "seed": seed}
+            for rate in map(float, settings["learning_rates"])
+            for seed in settings["seeds"]
+        }
+
+    def reference(self, model: str) -> dict:
+        """Checkpoint, learning rate, seed and name of the run that AlpacaEval compares with."""
+        run = dict(self.config["evaluations"]["alpaca"]["reference"])
+        name = f"lr{float(run['learning_rate']):g}-seed{run['seed']}"
+        return run | {"checkpoint": self.config["models"][model]["reference"], "run": name}
+
+    def responses(self, model: str, checkpoint: str, task: str, recipe: str) -> list[str]:
+        """The files with what each run of a sweep answered, in the order of `runs`."""
+        folder = f"results/responses/{model}/{checkpoint}/{task}/{recipe}"
+        return [f"{folder}/{run}.parquet" for run in self.runs(recipe)]
+
+    def reference_responses(self, model: str, task: str, recipe: str) -> str:
+        own = self.reference(model)
+        return f"results/responses/{model}/{own['checkpoint']}/{task}/{recipe}/{own['run']}.parquet"
+
+    def sized(self, rule: str, model: str) -> dict[str, int]:
+        """The resources that a rule takes for a model of its size."""
+        return self.config["resources"][rule][self.config["models"][model]["size"]]
+
+    @property
+    def suite(self) -> dict:
+        return self.config["benchmark_suites"][self.config["evaluations"]["benchmarks"]["suite"]]
+
+    @property
+    def judge(self) -> dict:
+        return self.config["judges"][self.config["evaluations"]["alpaca"]["judge"]]
 
     # --- slices: what a result depends on ---
 
@@ -130,6 +181,36 @@ class Catalogue:
         settings = self.config["tasks"][task]
         training = {key: settings[key] for key in ("kind", "loss_on") if key in settings}
         return dumps({"recipe": self.config["recipes"][recipe], "task": training})
+
+    def instruct_slice(self, recipe: str, run: str) -> str:
+        """One run's settings."""
+        settings = self.config["instruction_recipes"][recipe]
+        own = {k: v for k, v in settings.items() if k not in ("learning_rates", "seeds")}
+        return dumps({"chat": self.config["chat"], "recipe": own | self.runs(recipe)[run]})
+
+    def prompts_slice(self, prompts: str) -> str:
+        return dumps(self.config["prompts"][prompts])
+
+    def generation_slice(self) -> str:
+        keys = ("backend", "max_new_tokens", "prompts", "temperature")
+        return dumps({key: self.config["evaluations"]["alpaca"][key] for key in keys})
+
+    def alpaca_slice(self, model: str, recipe: str) -> str:
+        """Who judges what against what; not how fast, how often or where the judge is asked."""
+        judge = {k: v for k, v in self.judge.items() if k in ("kind", "model", "template")}
+        slice_ = {"judge": judge, "reference": self.reference(model), "runs": self.runs(recipe)}
+        return dumps(slice_ | {"prompts": self.config["evaluations"]["alpaca"]["prompts"]})
+
+    def benchmarks_slice(self) -> str:
+        """What is asked; titles, and which metric figures show, do not matter."""
+        keys = ("backend", "chat_template", "limit", "shots")
+        own = {key: self.suite[key] for key in keys}
+        suite = self.config["evaluations"]["benchmarks"]["suite"]
+        return dumps(own | {"suite": suite, "tasks": sorted(self.suite["tasks"])})
+
+    def instruct_c4_slice(self, model: str) -> str:
+        window = self.config["models"][model]["window"]
+        return dumps(json.loads(self.c4_slice(model)) | {"window": window})
 
     def c4_slice(self, model: str) -> str:
         return dumps({"corpus": self.corpus_of(model)} | self.config["evaluations"]["c4"])
@@ -240,6 +321,8 @@ class Catalogue:
         if "experiment" in target:
             return [f"results/measurements/theory/{target['experiment']}.parquet"]
         files = []
+        if target.get("plot") in OF_INSTRUCTION_RUNS:
+            return list(self.instruction_measurements(target))
         for model in self.names(target, "models"):
             for checkpoint in self.shown(target, model):
                 folder = f"results/measurements/{model}/{checkpoint.name}"
@@ -250,6 +333,24 @@ class Catalogue:
                     for evaluation in self.evaluations(target):
                         files.append(f"{folder}/{task}/{target['recipe']}/{evaluation}.parquet")
         return files
+
+    def instruction_measurements(self, target: dict) -> Iterator[str]:
+        """Those of the runs of instruction tuning that a figure shows, and of their bases."""
+        shown = evaluations_shown(target)
+        own = [stem for stem in ("c4",) if stem in shown]
+        if benchmarks := shown - set(NOT_BENCHMARKS):
+            own.append("benchmarks")
+        for model in self.names(target, "models"):
+            for checkpoint in self.checkpoints(model):
+                folder = f"results/measurements/{model}/{checkpoint.name}"
+                if benchmarks:
+                    yield f"{folder}/benchmarks.parquet"
+                for task in self.names(target, "tasks"):
+                    sweep = f"{folder}/{task}/{target['recipe']}"
+                    if "alpaca" in shown or target["plot"] == "tuned_scores_by_tokens":
+                        yield f"{sweep}/alpaca.parquet"  # which also chooses the rate
+                    for run in self.runs(target["recipe"]):
+                        yield from (f"{sweep}/{run}/{stem}.parquet" for stem in own)
 
     def aggregate_slice(self, paper: str, figure: str) -> str:
         """What an aggregate depends on beside its measurements: which they are, what for."""
@@ -265,7 +366,9 @@ class Catalogue:
         return dumps(slice_)
 
     def only(self, target: dict) -> dict[str, list]:
-        """The evaluations, prompts and shots that a target of published numbers shows."""
+        """The values of columns that a target shows, where its files hold more of them."""
+        if target.get("plot") in OF_INSTRUCTION_RUNS:
+            return {"evaluation": sorted(evaluations_shown(target) | {"alpaca"})}
         if "published" not in target:
             return {}
         evaluations = {c["evaluation"] for cells in cells_of(target) for c in cells}
@@ -289,6 +392,10 @@ class Catalogue:
         if target["plot"] == "loss_along_direction":
             own = self.config["interpolation"]["fine_tuning" if "tasks" in target else "gaussian"]
             target |= {"near": own["near"], "wide": own["wide"]}
+        if target["plot"] in OF_INSTRUCTION_RUNS:
+            target["evaluations"] = self.evaluation_settings(target)
+            target["judge"] = self.judge["title"]
+            target["reference"] = self.config["evaluations"]["alpaca"]["reference"]
         target["title"] = self.wording(target["title"], target)
         target["models"] = self.names(target, "models")
         titles = {name: self.config["models"][name]["title"] for name in target["models"]}
@@ -300,6 +407,19 @@ class Catalogue:
         texts = {self.config["corpora"][corpus]["title"] for corpus in corpora}
         more = {"scale": self.config["scale"], "text": " / ".join(sorted(texts)), "titles": titles}
         return dumps(target | more)
+
+    def evaluation_settings(self, target: dict) -> dict[str, dict]:
+        """Title and shown metric of each evaluation that a figure of tuned runs shows."""
+        alpaca = self.config["evaluations"]["alpaca"]
+        own = {
+            "alpaca": {"title": "AlpacaEval", "metric": alpaca["metric"]},
+            "c4": {"title": "held-out text", "metric": "perplexity"},
+        }
+        known = self.suite["tasks"] | own
+        return {
+            name: {key: known[name][key] for key in ("title", "metric")}
+            for name in sorted(evaluations_shown(target) | {"alpaca"})
+        }
 
     def study_settings(self, study: str) -> dict:
         """What the targets of a study of published checkpoints print: order, titles, units."""
@@ -331,9 +451,10 @@ class Catalogue:
     def wording(self, title: str, target: dict) -> str:
         """A title with {models}, and what the recipe says ({batch_size} ...), filled in."""
         words = dict(self.config["recipes"].get(target.get("recipe"), {}))
-        if "models" in target:
-            names = self.names(target, "models")
-            words["models"] = ", ".join(self.config["models"][name]["title"] for name in names)
+        for key in ("models", "tasks"):
+            if key in target:
+                titles = (self.config[key][name]["title"] for name in self.names(target, key))
+                words[key] = ", ".join(titles)
         return title.format_map(words)
 
     def index(self, paper: str, table: str) -> Iterator[tuple[dict, dict, list[str]]]:
@@ -346,8 +467,16 @@ class Catalogue:
         target = self.config["tables"][paper][table]
         for row in target["rows"]:
             for column in target["columns"]:
-                match = (row["match"] | column["match"]).items()
-                yield row, column, sorted(f for f in figures if match <= figures[f].items())
+                if row["match"] is None:
+                    yield row, column, []
+                    continue
+                match = row["match"] | column["match"]
+                found = [
+                    name
+                    for name, settings in figures.items()
+                    if all(settings.get(key) == value for key, value in match.items())
+                ]
+                yield row, column, sorted(found)
 
     def table_slice(self, paper: str, table: str) -> str:
         """A table's settings and every part of the configuration that it prints."""
@@ -364,7 +493,20 @@ class Catalogue:
         elif target["content"] == "figure_index":
             target["cells"] = [found for _, _, found in self.index(paper, table)]
             for key in ("rows", "columns"):
-                target[key] = [self.wording(e["title"], e["match"]) for e in target[key]]
+                target[key] = [self.wording(e["title"], e["match"] or {}) for e in target[key]]
+        elif target["content"] == "released_checkpoints":
+            target["models"] = self.names(target, "models")
+            target["model_settings"] = {
+                m: {key: self.config["models"][m][key] for key in ("title", "hub")}
+                for m in target["models"]
+            }
+        elif target["content"] == "instruction_tuning":
+            target["tasks"] = self.names(target, "tasks")
+            target["task_settings"] = {
+                name: {key: self.config["tasks"][name][key] for key in ("title", "examples")}
+                for name in target["tasks"]
+            }
+            target["recipe_settings"] = self.config["instruction_recipes"][target["recipe"]]
         elif target["content"] in ("study_tasks", "study_prompts"):
             study = self.config[target["study"]]
             printed = {key: study[key] for key in ("evaluations", "trained_on")}
@@ -402,6 +544,11 @@ def stood_for(task: dict) -> list[str]:
     """The tasks of the paper that a stand-in may stand for, the likest first."""
     names = task.get("stands_for", [])
     return [names] if isinstance(names, str) else names
+
+
+def evaluations_shown(target: dict) -> set[str]:
+    """The evaluations in the panels of a figure of tuned runs."""
+    return {name for panel in target["panels"] for name in panel["evaluations"]}
 
 
 def cells_of(target: dict) -> list[list[dict]]:

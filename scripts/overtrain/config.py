@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from overtrain import PipelineError
-from overtrain.catalogue import Catalogue, cells_of, stood_for
+from overtrain.catalogue import (
+    NOT_BENCHMARKS,
+    OF_INSTRUCTION_RUNS,
+    Catalogue,
+    cells_of,
+    evaluations_shown,
+    stood_for,
+)
 
+SIZED = ("finetune_instruct", "generate", "benchmarks")  # resources by size of model
 STUDIES = ("amuro_char",)  # of published checkpoints: each a section of config.yaml
 SCHEMA = Path(__file__).with_name("config.schema.json")
 
@@ -116,6 +124,7 @@ def check_names(config: dict) -> None:
     for name, model in config["models"].items():
         known(f"models.{name}.corpus", model["corpus"], "corpora")
         if "hub" in model:
+            check_hub_model(f"models.{name}", model, config)
             continue
         shape = model["architecture"]
         if shape["hidden_size"] % (2 * shape["heads"]):
@@ -137,6 +146,7 @@ def check_names(config: dict) -> None:
                 f"tasks.{name}.label.values has {len(task['label']['values'])} values; "
                 f"choices has {len(task['choices'])}, and they must correspond"
             )
+    check_instruction_tuning(config, known)
     check_theory(config["theory"])
     for name in config["published"]:
         if name not in STUDIES:
@@ -164,8 +174,14 @@ def check_names(config: dict) -> None:
                 recipes = settings.get(
                     "recipes", [settings["recipe"]] if "recipe" in settings else []
                 )
+                tuned = settings.get("plot") in OF_INSTRUCTION_RUNS
+                tuned = tuned or settings.get("content") == "instruction_tuning"
                 for recipe in recipes:
-                    known(f"{where}.recipe", recipe, "recipes")
+                    section = "instruction_recipes" if tuned else "recipes"
+                    known(f"{where}.recipe", recipe, section)
+                check_kinds(where, settings, tuned, catalogue)
+                if settings.get("plot") in OF_INSTRUCTION_RUNS:
+                    check_panels(where, settings, catalogue)
                 if settings.get("plot") == "loss_along_direction":
                     check_direction(where, settings, config["recipes"])
                 if "models" in settings and "plot" in settings:
@@ -179,7 +195,7 @@ def check_wording(where: str, title: str, target: dict, catalogue: Catalogue) ->
     try:
         catalogue.wording(title, target)
     except (KeyError, IndexError, ValueError):
-        known = ["models", *catalogue.config["recipes"].get(target.get("recipe"), {})]
+        known = ["models", "tasks", *catalogue.config["recipes"].get(target.get("recipe"), {})]
         raise PipelineError(
             f"{where} is {title!r}; in braces it may name {', '.join(known)}"
         ) from None
@@ -188,13 +204,13 @@ def check_wording(where: str, title: str, target: dict, catalogue: Catalogue) ->
 def check_index(where: str, paper: str, table: str, catalogue: Catalogue) -> None:
     """An index's titles can be filled in, and each of its cells names a figure."""
     for row, column, figures in catalogue.index(paper, table):
-        if not figures:
+        if not figures and row["match"] is not None:
             raise PipelineError(
                 f"{where}: no figure of {paper} has all of {json.dumps(row['match'])} and "
                 f"{json.dumps(column['match'])} (row {row['title']!r}, column {column['title']!r})"
             )
         for entry in (row, column):
-            check_wording(f"{where}: a title", entry["title"], entry["match"], catalogue)
+            check_wording(f"{where}: a title", entry["title"], entry["match"] or {}, catalogue)
 
 
 def check_direction(where: str, figure: dict, recipes: dict) -> None:
@@ -211,14 +227,88 @@ def check_direction(where: str, figure: dict, recipes: dict) -> None:
 
 
 def check_released(where: str, target: dict, config: dict) -> None:
-    """Models of the hub are not pre-trained or fine-tuned here, only perturbed."""
-    names = target.get("models", [])
+    """Models of the hub are not pre-trained here; noise on them needs their initialisation."""
+    plot, names = target.get("plot"), target.get("models", [])
+    released = plot in OF_INSTRUCTION_RUNS or target.get("content") == "released_checkpoints"
     for name in config["model_sets"][names] if isinstance(names, str) else names:
-        if "hub" in config["models"][name] and target.get("plot") != "noise_by_tokens":
+        model = config["models"][name]
+        if released and "hub" not in model:
             raise PipelineError(
-                f"{where}.models names {name}, a released model; only figures of the kind "
-                "noise_by_tokens show those"
+                f"{where}.models names {name}, which has no `hub`; this kind shows released models"
             )
+        if not released and "hub" in model and plot != "noise_by_tokens":
+            raise PipelineError(
+                f"{where}.models names {name}, a released model; only figures of the kinds "
+                f"noise_by_tokens, {' and '.join(OF_INSTRUCTION_RUNS)} show those"
+            )
+        if plot == "noise_by_tokens" and "hub" in model and "initialisation" not in model:
+            raise PipelineError(
+                f"{where}.models names {name}, which has no `initialisation` to size the noise by"
+            )
+
+
+def check_hub_model(where: str, model: dict, config: dict) -> None:
+    """Its size, its reference checkpoint and, published from here, its source must exist."""
+    for rule in SIZED:
+        if model["size"] not in config["resources"][rule]:
+            raise PipelineError(
+                f"{where}.size is {model['size']!r}, not in resources.{rule}"
+                f"{near(model['size'], config['resources'][rule])}"
+            )
+    checkpoints = model["hub"]["checkpoints"]
+    if model["reference"] not in checkpoints:
+        raise PipelineError(
+            f"{where}.reference is {model['reference']!r}, not in {where}.hub.checkpoints"
+            f"{near(model['reference'], checkpoints)}"
+        )
+
+
+def check_instruction_tuning(config: dict, known: Callable[[str, str, str], None]) -> None:
+    """What section 2's evaluations name must exist, and the reference run must be run."""
+    own = config["evaluations"]
+    known("evaluations.benchmarks.suite", own["benchmarks"]["suite"], "benchmark_suites")
+    known("evaluations.alpaca.prompts", own["alpaca"]["prompts"], "prompts")
+    known("evaluations.alpaca.judge", own["alpaca"]["judge"], "judges")
+    for suite in config["benchmark_suites"].values():
+        for name in NOT_BENCHMARKS:
+            if name in suite["tasks"]:
+                raise PipelineError(f"benchmark_suites: {name!r} cannot be a benchmark's name")
+
+
+def check_kinds(where: str, target: dict, instruction: bool, catalogue: Catalogue) -> None:
+    """Conversations are for instruction tuning, and nothing else is."""
+    for name in catalogue.names(target, "tasks") if "tasks" in target else []:
+        kind = catalogue.config["tasks"][name]["kind"]
+        if instruction != (kind == "chat"):
+            raise PipelineError(
+                f"{where}.tasks names {name}, of kind {kind}; "
+                f"this one shows {'only' if instruction else 'no'} tasks of kind chat"
+            )
+
+
+def check_panels(where: str, figure: dict, catalogue: Catalogue) -> None:
+    """Panels show what is measured; a win rate needs the run that it compares with."""
+    known = [*NOT_BENCHMARKS, *catalogue.suite["tasks"]]
+    for name in sorted(evaluations_shown(figure)):
+        if name not in known:
+            raise PipelineError(
+                f"{where}.panels has {name!r}, not in the suite "
+                f"{catalogue.config['evaluations']['benchmarks']['suite']}{near(name, known)}"
+            )
+    for panel in figure["panels"]:
+        alone = [name for name in panel["evaluations"] if name in NOT_BENCHMARKS]
+        if alone and len(panel["evaluations"]) > 1:
+            raise PipelineError(
+                f"{where}.panels takes a mean of {', '.join(panel['evaluations'])}; "
+                f"{alone[0]} is no accuracy and needs a panel of its own"
+            )
+    reference = catalogue.config["evaluations"]["alpaca"]["reference"]
+    runs = catalogue.runs(figure["recipe"])
+    if reference not in list(runs.values()):
+        raise PipelineError(
+            f"evaluations.alpaca.reference is {json.dumps(reference)}, which the recipe "
+            f"{figure['recipe']!r} of {where} does not run; it runs {', '.join(runs)}"
+        )
 
 
 def check_study(where: str, study: dict) -> None:

@@ -33,14 +33,7 @@ class Sweep:
         keep_freed_memory()
         self.checkpoint = Path(snakemake.input.checkpoint)
         catalogue = Catalogue(config)
-        point = catalogue.checkpoint(w.model, w.checkpoint)
-        self.identity = {
-            "study": catalogue.study_of(w.model),
-            "model": w.model,
-            "checkpoint": w.checkpoint,
-            "tokens": point.tokens,
-            "pretraining_seed": point.seed,
-        }
+        self.identity = catalogue.identity(w.model, w.checkpoint)
         if task := w.get("task"):
             self.identity |= {"task": task, "recipe": w.recipe}
             self.task = Path("results/tasks", task)
