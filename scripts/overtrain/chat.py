@@ -205,7 +205,7 @@ def load_tokenizer(base: Path, template: str):
 
 def encode(
     conversations: list[Messages], tokenizer: object, max_length: int
-) -> tuple[list[list[int]], list[list[int]], Counter]:
+) -> tuple[list[np.ndarray], list[np.ndarray], Counter]:
     """Tokens of each conversation, targets (IGNORE outside of responses), and what was cut.
 
     Both are cut to `max_length`; a conversation without a target left is dropped. The counter has
@@ -214,13 +214,14 @@ def encode(
     ids, labels, counts = [], [], Counter(truncated=0, dropped=0)
     for tokens, mask in encoded(conversations, tokenizer):
         # The first token is never predicted: it has no target, and does not count as one.
-        own = [t if m else IGNORE for t, m in zip(tokens[:max_length], mask, strict=False)]
+        own = np.array(tokens[:max_length], np.int32)
+        targets = np.where(np.array(mask[:max_length], bool), own, IGNORE)
         counts["truncated"] += len(tokens) > max_length
-        if all(label == IGNORE for label in own[1:]):
+        if (targets[1:] == IGNORE).all():
             counts["dropped"] += 1
         else:
-            ids.append(tokens[:max_length])
-            labels.append(own)
+            ids.append(own)
+            labels.append(targets)
     if not ids:
         raise PipelineError(
             "no conversation has a response token: none is shorter than max_length "

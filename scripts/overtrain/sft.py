@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from accelerate import DistributedType, PartialState
 from datasets import Dataset, disable_progress_bars, load_from_disk
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -47,6 +48,7 @@ from overtrain.measurements import loss_rows, row
 from overtrain.provenance import seed_of, whole_folder, write_json
 from overtrain.released import Released, load_model
 from overtrain.tasks import Examples, pad, read_split
+from overtrain.workers import die_with_parent
 
 SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup"}
 COMPLETE = "complete.json"  # written last: a state without it is half of one
@@ -73,6 +75,15 @@ class Job:
     precision: str
     lora: dict | None
     template: str
+
+    @classmethod
+    def from_config(cls, slice_: dict, **names: str) -> Job:
+        """From the configuration's slice for one run (see `catalogue.instruct_slice`).
+
+        names: the model, task and recipe, which seed the order of the examples.
+        """
+        settings = slice_["recipe"] | {"betas": tuple(slice_["recipe"]["betas"])}
+        return cls(template=slice_["chat"]["template"], **settings, **names)
 
     def seed_for(self, what: str) -> int:
         """A draw of its own for each seed; all learning rates of a seed share it."""
@@ -169,7 +180,7 @@ def check(job: Job, machine: Machine, base: Path) -> None:
 
 def tokens_of(
     task: Path, split: str, tokenizer: object, max_length: int
-) -> tuple[list[list[int]], list[list[int]]]:
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Tokens and targets of a split's conversations."""
     rows = read_split(task, split, "chat")
     ids, labels, counts = chat.encode([r["messages"] for r in rows], tokenizer, max_length)
@@ -325,6 +336,9 @@ def train(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) ->
     disable_progress_bars()
     disable_progress_bar()
     arguments = settings(job, machine, state)
+    if machine.processes > 1 and not machine.cuda:
+        # accelerate shards on GPUs alone; told that these are some, it does the same on a CPU.
+        PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
     set_seed(arguments.seed)
     trainer = Trainer(
         model=load_model(base),
@@ -387,14 +401,17 @@ def launch(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) -
         data.save_to_disk(str(state / "examples"))
         content = {"base": str(base), "job": asdict(job), "machine": asdict(machine)}
         write_json(state / "job.json", content)
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines=1"]
-        command += [f"--num_processes={machine.processes}", "--mixed_precision=no"]
-        command += [f"--num_cpu_threads_per_process={machine.threads}", "--dynamo_backend=no"]
-        command += ["--multi_gpu"] if machine.cuda else ["--cpu"]
-        command += ["--main_process_port=0", "-m", "overtrain.sft", str(state / "job.json")]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc-per-node={machine.processes}", "-m", "overtrain.sft"]
+        command += [str(state / "job.json")]
         library = str(Path(__file__).parent.parent)
         environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(machine.threads)}
-        with subprocess.Popen(command, env=environment) as process, on_terminate(process.terminate):
+        # So that from_pretrained reads the weights in the first process alone.
+        environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+        with (
+            subprocess.Popen(command, env=environment, preexec_fn=die_with_parent) as process,
+            on_terminate(process.terminate),
+        ):
             status = process.wait()
         if status:
             raise PipelineError("a training process failed; its message stands above")
@@ -405,6 +422,7 @@ def launch(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) -
 
 def main() -> None:
     """One process of a job that `launch` described."""
+    die_with_parent()
     path = Path(sys.argv[1])
     content, state = json.loads(path.read_text()), path.parent
     machine = Machine(**content["machine"])
@@ -417,7 +435,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     if dist.get_rank() == 0:
         if trained.tensors is not None:
-            save_file(trained.tensors, state / "trained.safetensors")
+            own = {name: t.clone() for name, t in trained.tensors.items()}  # tied ones share memory
+            save_file(own, state / "trained.safetensors")
         write_json(state / "result.json", {"losses": trained.losses})
     dist.barrier()
     dist.destroy_process_group()
@@ -447,10 +466,10 @@ def distance_from(base: Path, model: PreTrainedModel) -> float:
     return float(torch.stack(squares).sum().sqrt())
 
 
-def padded_examples(ids: list[list[int]], labels: list[list[int]], padding: int) -> Examples:
+def padded_examples(ids: list[np.ndarray], labels: list[np.ndarray], padding: int) -> Examples:
     """Inputs, and the tokens that follow them where they are a response's."""
-    padded = pad([np.array(own) for own in ids], [1] * len(ids), padding)
-    targets = pad([np.array(own) for own in labels], [1] * len(ids), padding).targets
+    padded = pad(ids, [1] * len(ids), padding)
+    targets = pad(labels, [1] * len(ids), padding).targets
     return Examples(padded.inputs, targets, padded.lengths)
 
 

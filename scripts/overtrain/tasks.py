@@ -74,9 +74,7 @@ def rows_from_packages(source: dict) -> list[dict]:
     if kind == "questions":
         return [
             {"messages": chat.exchange(q.question, q.answer), "dataset": q.package}
-            for q in docstrings.questions(
-                source["packages"], source["question_characters"], source["answer_characters"]
-            )
+            for q in docstrings.questions(source["packages"], source["question"], source["answer"])
         ]
     text_kind = "functions" if kind == "functions" else "docstrings"
     documents = docstrings.extract(source["packages"], text_kind)
