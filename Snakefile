@@ -58,6 +58,11 @@ wildcard_constraints:
     },
 
 
+# Tuned weights are large: a limit on disk_mb holds for all jobs together (profiles/slurm, profiles/gpu).
+resource_scopes:
+    disk_mb="global",
+
+
 # Head node: what needs the internet, and what takes seconds.
 localrules:
     build_corpus,
