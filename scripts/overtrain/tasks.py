@@ -1,7 +1,7 @@
 """Fine-tuning tasks: rows from the hub or from packages, splits, token arrays.
 
 A task is `language_modelling` (a text), `classification` (a prompt, its possible answers, and
-which one is right) or `chat` (conversations: see `chat`). Templates of the configuration turn a
+which one is right) or `chat` (see `conversations`). Templates of the configuration turn a
 source's columns into the first two; the answers of classification are templates too, so that they
 can be fixed words (MR) or differ by example (SIQA).
 """
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from overtrain import PipelineError, chat, docstrings, hub
+from overtrain import PipelineError, conversations, docstrings, hub
 from overtrain.architecture import IGNORE
 from overtrain.provenance import seed_of, sha256, whole_file, write_json
 from overtrain.tokenizer import TextEncoder, hub_tokenizer
@@ -73,7 +73,7 @@ def rows_from_packages(source: dict) -> list[dict]:
     kind = source["kind"]
     if kind == "questions":
         return [
-            {"messages": chat.exchange(q.question, q.answer), "dataset": q.package}
+            {"messages": conversations.exchange(q.question, q.answer), "dataset": q.package}
             for q in docstrings.questions(source["packages"], source["question"], source["answer"])
         ]
     text_kind = "functions" if kind == "functions" else "docstrings"
@@ -183,11 +183,11 @@ def split_conversations(
     given = rows if isinstance(rows, dict) else {"train": rows}
     examples, report = {}, {"left_out": {}}
     for split, own in given.items():
-        examples[split], reasons = chat.conversations(own, task["format"])
+        examples[split], reasons = conversations.read(own, task["format"])
         report["left_out"][split] = dict(reasons)
         print(f"{split}: {len(own)} rows; left out: {dict(reasons) or 'none'}")
         random.Random(seed_of("task order", name, split)).shuffle(examples[split])
-    splits = chat.disjoint(examples, task["examples"])
+    splits = conversations.disjoint(examples, task["examples"])
     count = None
     if named := task.get("tokenizer"):
         encoder = hub_tokenizer(named["repository"], named["revision"])
@@ -200,7 +200,7 @@ def split_conversations(
             raise PipelineError(f"the {split} split is empty")
         if len(chosen) < task["examples"][split]:
             print(f"{split}: {len(chosen)} examples, fewer than {task['examples'][split]}")
-        report[split] = chat.summary(chosen, count)
+        report[split] = conversations.summary(chosen, count)
     return splits, report
 
 
