@@ -51,6 +51,8 @@ wildcard_constraints:
             "table",
             "experiment",
             "source",
+            "suite",
+            "run",
             "run",
             "prompts",
             "suite",
@@ -58,10 +60,18 @@ wildcard_constraints:
     },
 
 
+# Tuned weights are large: a limit on disk_mb holds for all jobs together (profiles/slurm, profiles/gpu).
+resource_scopes:
+    disk_mb="global",
+
+
 # Head node: what needs the internet, and what takes seconds.
 localrules:
+    check_sources,
     build_corpus,
     prepare_task,
+    publish_checkpoint,
+    prepare_benchmarks,
     prepare_prompts,
     download_checkpoint,
     simulate_theory,
@@ -74,12 +84,15 @@ localrules:
     all_tables,
 
 
+include: "rules/sources.smk"
 include: "rules/corpora.smk"
 include: "rules/tasks.smk"
 include: "rules/download.smk"
 include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
+include: "rules/finetune_instruct.smk"
 include: "rules/evaluate.smk"
+include: "rules/benchmarks.smk"
 include: "rules/alpaca.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"

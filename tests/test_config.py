@@ -213,7 +213,78 @@ FAULTS = {
     "released model without an initialisation": (
         "models/OLMo-1B/initialisation",
         DELETE,
-        ["models.OLMo-1B: the key 'initialisation' is missing"],
+        ["fig65.models names OLMo-1B", "no `initialisation`", "noise"],
+    ),
+    "released model of no known size": (
+        "models/OLMo-1B/size",
+        "1b",
+        ["models.OLMo-1B.size is '1b'", "not in resources.finetune_instruct", "1B, 7B"],
+    ),
+    "a reference that is no checkpoint": (
+        "models/OLMo-1B/reference",
+        "3T",
+        ["models.OLMo-1B.reference is '3T'", "hub.checkpoints", "'3.1T'"],
+    ),
+    "a reference run that is not run": (
+        "evaluations/alpaca/reference/seed",
+        7,
+        ["evaluations.alpaca.reference is ", '"seed": 7', "'instruct'", "lr1e-05-seed0"],
+    ),
+    "unknown judge": (
+        "evaluations/alpaca/judge",
+        "llama",
+        ["evaluations.alpaca.judge is 'llama'", "not in judges", "llama3_70b"],
+    ),
+    "a judge with a key in the configuration": (
+        "judges/endpoint/api_key",
+        "sk-1",
+        ["judges.endpoint: unknown key 'api_key'", "allowed", "key"],
+    ),
+    "unknown suite": (
+        "evaluations/benchmarks/suite",
+        "general",
+        ["evaluations.benchmarks.suite is 'general'", "'generalist'"],
+    ),
+    "unknown prompts": (
+        "evaluations/alpaca/prompts",
+        "alpaca",
+        ["evaluations.alpaca.prompts is 'alpaca'", "'alpaca_eval'"],
+    ),
+    "a benchmark that is not measured": (
+        "figures/overtrained/fig02/panels/1/evaluations",
+        ["arc"],
+        ["fig02.panels has 'arc'", "generalist", "arc_easy"],
+    ),
+    "a win rate in a mean of accuracies": (
+        "figures/overtrained/fig01/panels/0/evaluations",
+        ["alpaca", "piqa"],
+        ["fig01.panels takes a mean of alpaca, piqa", "panel of its own"],
+    ),
+    "instruction tuning on no conversations": (
+        "task_sets/hh",
+        ["mr"],
+        ["tasks names mr, of kind classification", "kind chat"],
+    ),
+    "a sweep on conversations": (
+        "task_sets/six",
+        ["tulu"],
+        ["tasks names tulu, of kind chat", "no tasks of kind chat"],
+    ),
+    "instruction tuning by a sweep's recipe": (
+        "figures/overtrained/fig12/recipe",
+        "default",
+        ["fig12.recipe is 'default'", "not in instruction_recipes"],
+    ),
+    "instruction tuning of a model pre-trained here": (
+        "model_sets/released_1b",
+        ["OLMo-30M"],
+        ["names OLMo-30M, which has no `hub`"],
+    ),
+    "sampled answers": ("evaluations/alpaca/temperature", 0.7, ["temperature is 0.7", "must be 0"]),
+    "a conversation of one token": (
+        "instruction_recipes/instruct/max_length",
+        1,
+        ["instruction_recipes.instruct.max_length is 1", "at least 2", "Tokens"],
     ),
     "unknown initialisation": (
         "models/OLMo-1B/initialisation/kind",

@@ -97,6 +97,8 @@ def needs(script: Path) -> set[str]:
     known = {script}
 
     def count(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return  # for readers only
         if isinstance(node, ast.Import | ast.ImportFrom):
             for module in modules_of(node):
                 if path := file_of(module):

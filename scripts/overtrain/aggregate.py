@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Metrics and selections that each kind of plot, or content of a table, reads; the loss is what the
 # cut on learning rates is on.
 SCORES = {"accuracy", "rouge_l"}
+TUNED_SCORES = {"accuracy", "accuracy_norm", "win_rate", "length_controlled_win_rate", "perplexity"}
 READS = {
     "noise_by_tokens": ({"loss", "perplexity"}, {"base", "noise"}),
     "learning_rates_by_tokens": ({"loss", "perplexity"}, {"base", "best"}),
@@ -25,6 +26,8 @@ READS = {
     "distance_by_learning_rate": ({"l2_distance"}, {"best"}),
     "sharpness_by_tokens": ({"half_curvature", "loss_change"}, {"noise"}),
     "loss_along_direction": ({"loss", "slope", "half_curvature"}, {"interpolated"}),
+    "tuned_scores_by_tokens": (TUNED_SCORES, {"base", "last"}),
+    "rate_scores_by_tokens": (TUNED_SCORES, {"base", "last"}),
     "theory_features": (
         {"singular_value", "loss", "time"}
         | {f"distance_{of}" for of in ("of_product", "as_printed", "up_to_rotation")},

@@ -92,26 +92,37 @@ def band(
         token_axis(axis, table[x])
 
 
-def token_axis(axis: Axes, tokens: Iterable[float]) -> None:
-    """Pre-training tokens on a log axis, a tick at every budget, labelled where there is room."""
+def token_axis(
+    axis: Axes, tokens: Iterable[float], names: dict[float, str] | None = None, scale: str = "log"
+) -> None:
+    """Pre-training tokens, a tick at every budget, labelled where there is room.
+
+    names: what a budget is called, where that is not its number of tokens; scale: log or linear.
+    """
     ticks = sorted(set(tokens))
-    labelled = apart(ticks)
-    axis.set(xscale="log", xlabel="pre-training tokens")
+    labelled = apart(ticks, scale)
+    texts = {value: (names or {}).get(value, tokens_text(value)) for value in labelled}
+    axis.set(xscale=scale, xlabel="pre-training tokens")
     axis.xaxis.set_major_locator(FixedLocator(ticks))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: tokens_text(value) if value in labelled else "")
-    )
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, "")))
     axis.tick_params(axis="x", labelrotation=45 if len(ticks) > 4 else 0)
 
 
-def apart(values: list[float]) -> list[float]:
-    """Of ascending positive values, those that are LABEL apart on a log axis, from the largest."""
-    kept = values[-1:]
-    for value in reversed(values[:-1]):
-        if np.log(kept[-1] / value) >= LABEL * np.log(values[-1] / values[0]):
-            kept.append(value)
-    return kept
+def budget_names(data: pd.DataFrame) -> dict[float, str]:
+    """Tokens of each released checkpoint in `data`, and its name (Table 1's label)."""
+    own = data.drop_duplicates("tokens")
+    return dict(zip(own.tokens, own.checkpoint, strict=True))
+
+
+def apart(values: list[float], scale: str) -> list[float]:
+    """Of ascending positive values, those that are LABEL of an axis apart, from the largest."""
+    places = np.log(values) if scale == "log" else np.array(values)
+    kept = [len(values) - 1] if values else []
+    for i in reversed(range(len(values) - 1)):
+        if places[kept[-1]] - places[i] >= LABEL * (places[-1] - places[0]):
+            kept.append(i)
+    return [values[i] for i in kept]
 
 
 def log_values(axis: Axes, table: pd.DataFrame) -> None:

@@ -5,12 +5,19 @@ Lines are means over seeds, bands one standard deviation.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
 import seaborn as sns
 
-from overtrain import plots_amuro_char, plots_controlled, plots_schematic, plots_theory
+from overtrain import (
+    plots_amuro_char,
+    plots_controlled,
+    plots_released,
+    plots_schematic,
+    plots_theory,
+)
 from overtrain.axes import plt
 from overtrain.provenance import whole_file
 
@@ -20,6 +27,8 @@ PLOTS = {
     "tuned_by_tokens": plots_controlled.tuned_by_tokens,
     "optimal_rate_by_tokens": plots_controlled.optimal_rate_by_tokens,
     "distance_by_learning_rate": plots_controlled.distance_by_learning_rate,
+    "tuned_scores_by_tokens": plots_released.tuned_scores_by_tokens,
+    "rate_scores_by_tokens": plots_released.rate_scores_by_tokens,
     "sharpness_by_tokens": plots_theory.sharpness_by_tokens,
     "loss_along_direction": plots_theory.loss_along_direction,
     "theory_features": plots_theory.theory_features,
@@ -34,6 +43,9 @@ PLOTS = {
 }
 
 
+TITLE_CHARACTERS = 12  # in an inch of a figure's title
+
+
 def draw(data: pd.DataFrame | None, settings: dict, pdf: Path) -> None:
     """Write .pdf, .png and .csv of the figure that `settings` describes.
 
@@ -43,7 +55,8 @@ def draw(data: pd.DataFrame | None, settings: dict, pdf: Path) -> None:
     plt.rcParams |= {"pdf.fonttype": 42, "svg.hashsalt": "overtrain", "axes.titlesize": "medium"}
     figure, drawn = PLOTS[settings["plot"]](data, settings)
     scale = f" ({settings['scale']})" if settings["scale"] else ""
-    figure.suptitle(settings["title"] + scale)
+    width = int(TITLE_CHARACTERS * figure.get_figwidth())
+    figure.suptitle(textwrap.fill(settings["title"] + scale, width, break_on_hyphens=False))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # has placed everything; each format would do it again
     with whole_file(pdf) as temporary:  # no date in it: the same numbers give the same bytes

@@ -15,6 +15,7 @@ from overtrain.axes import (
     LEGEND_LINES,
     Shades,
     band,
+    budget_names,
     grid,
     lines,
     log_together,
@@ -47,6 +48,8 @@ def noise_by_tokens(data: pd.DataFrame, settings: dict) -> tuple[Figure, pd.Data
         axis.set_ylabel(label(quantity, settings["text"]))
         axis.set_title(settings["titles"][model])
         log_values(axis, table)
+        if set(own.study) == {"released"}:
+            token_axis(axis, own.tokens, budget_names(own))
     shades.explain(figure, axes, BASE if "absolute" in settings["panels"] else "")
     return figure, pd.concat(drawn, ignore_index=True)
 

@@ -41,23 +41,7 @@ class Released:
 
 def load_released(checkpoint: Path, text: Examples) -> Released:
     """The model of a checkpoint directory, on the CPU, checked to be whole and to fit `text`."""
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            checkpoint,
-            dtype=torch.float32,
-            local_files_only=True,
-            output_loading_info=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except Exception as error:  # transformers and safetensors raise what they like
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"{checkpoint}: not a readable model ({reason[:200]})") from error
-    for fault in ("missing_keys", "mismatched_keys"):
-        if report[fault]:  # transformers would have drawn them at random
-            raise PipelineError(f"{checkpoint}: {fault.replace('_', ' ')}: {sorted(report[fault])}")
+    model = load_model(checkpoint)
     longest, largest = model.config.max_position_embeddings, model.config.vocab_size
     if text.inputs.shape[1] > longest:
         raise PipelineError(
@@ -70,3 +54,38 @@ def load_released(checkpoint: Path, text: Examples) -> Released:
             "the corpus's tokenizer is not the model's"
         )
     return Released(model)
+
+
+def load_model(checkpoint: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """transformers' model of a checkpoint directory, on the CPU, checked to be whole."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            checkpoint,
+            dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except Exception as error:  # transformers and safetensors raise what they like
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{checkpoint}: not a readable model ({reason[:200]})") from error
+    for fault in ("missing_keys", "mismatched_keys"):
+        if report[fault]:  # transformers would have drawn them at random
+            raise PipelineError(f"{checkpoint}: {fault.replace('_', ' ')}: {sorted(report[fault])}")
+    return model
+
+
+def load_tokenizer(checkpoint: Path):
+    """transformers' tokenizer of a checkpoint directory."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            checkpoint, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers and tokenizers raise what they like
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{checkpoint}: no readable tokenizer ({reason[:200]})") from error

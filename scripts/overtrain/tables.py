@@ -67,9 +67,45 @@ def finetuning(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("Hyperparameter")
 
 
+def released_checkpoints(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
+    """Table 1: a row for each checkpoint of each released model."""
+    rows = [
+        (model["title"], model["hub"]["repository"], budget, point["revision"], point["tokens"])
+        for model in (settings["model_settings"][name] for name in settings["models"])
+        for budget, point in model["hub"]["checkpoints"].items()
+    ]
+    columns = ["Model", "Repository", "Budget in figures", "Revision", "Tokens"]
+    return pd.DataFrame(rows, columns=columns).set_index("Model")
+
+
+def instruction_tuning(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
+    """Table 2: a column for each data set, tuned on with one recipe."""
+    r = settings["recipe_settings"]
+    lora = r["lora"]
+    columns = {
+        task["title"]: {
+            "Conversations, at most": f"{task['examples']['train']:,}",
+            "Batch size (conversations)": r["batch_size"],
+            "Learning rates": ", ".join(f"{rate:g}" for rate in r["learning_rates"]),
+            "Scheduler": r["scheduler"],
+            "Warm-up steps": r["warmup_steps"],
+            "Optimizer": "AdamW",
+            "Betas": ", ".join(f"{b:g}" for b in r["betas"]),
+            "Weight decay": r["weight_decay"],
+            "Gradient clip (L2)": r["clip"] if r["clip"] is not None else "none",
+            "Epochs": r["epochs"],
+            "Tokens of a conversation, at most": r["max_length"],
+            "What is tuned": f"LoRA, rank {lora['rank']}" if lora else "all weights",
+            "Seeds": len(r["seeds"]),
+        }
+        for task in (settings["task_settings"][name] for name in settings["tasks"])
+    }
+    return pd.DataFrame(columns).rename_axis("Hyperparameter")
+
+
 def figure_index(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
-    """Table 6: which figure shows which setting (rows) by which plot (columns)."""
-    cells = [", ".join(map(figure_name, names)) for names in settings["cells"]]
+    """Tables 5, 6: which figure shows which setting (rows) by which plot (columns)."""
+    cells = [", ".join(map(figure_name, names)) or "-" for names in settings["cells"]]
     width = len(settings["columns"])
     rows = [cells[i : i + width] for i in range(0, len(cells), width)]
     return pd.DataFrame(rows, settings["rows"], settings["columns"]).rename_axis("Setting")
@@ -84,6 +120,8 @@ def figure_name(target: str) -> str:
 CONTENTS = {
     "pretraining": pretraining,
     "finetuning": finetuning,
+    "released_checkpoints": released_checkpoints,
+    "instruction_tuning": instruction_tuning,
     "figure_index": figure_index,
     "study_tasks": study_tables.study_tasks,
     "study_prompts": study_tables.study_prompts,
