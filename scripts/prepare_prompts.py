@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from overtrain import job, prompts
+from overtrain import job, prompts, sources
 
 with job.logged(snakemake.log[0]):
     settings = json.loads(snakemake.params.config)
-    path = Path(snakemake.output.prompts)
-    prompts.prepare(snakemake.wildcards.prompts, settings, path, job.origin(snakemake, {}))
+    name, path = snakemake.wildcards.prompts, Path(snakemake.output.prompts)
+    key = f"prompts.{name}.source"
+    settings["source"] = sources.pin(snakemake.input.sources, key, settings["source"])
+    prompts.prepare(name, settings, path, job.origin(snakemake, {}))

@@ -109,7 +109,9 @@ def needs(script: Path) -> set[str]:
                     imported.add(module.split(".")[0])
             return
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "find_spec":
-            imported.add(ast.literal_eval(node.args[0]))  # its files are read
+            name = ast.literal_eval(node.args[0])
+            if distribution_of().get(name) in LOCK:  # its files are read; others are optional
+                imported.add(name)
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):
