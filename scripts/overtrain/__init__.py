@@ -11,6 +11,8 @@ flows:
     perturb, sharpness                            checkpoints under noise; the curvature along it
     linear_network -> theory                      section 4: networks with closed forms, simulated
     evaluate -> measurements -> aggregate         losses in, tidy rows out, those of one figure
+    prompts, generate, responses                  what tuned models answer to instructions
+    judge, endpoint -> alpaca                     which answer is better, as win rates
     summaries -> statistics                       means over seeds; what a figure's rows support
     published -> amuro_char                       numbers that authors released, as measurements
     axes -> plots_controlled, plots_theory,       the kinds of plot, by study

@@ -6,6 +6,8 @@ exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are
 the examples in a prompt, null where an evaluation harness has its own. `rouge_l` is a fraction;
+`win_rate` and `length_controlled_win_rate` are fractions of the `n` prompts that were judged, and
+`invalid_verdicts` a count;
 `half_curvature` is in nats for gamma (or lambda) 1, `slope` for lambda 1, `loss_change` in the unit
 of its loss; losses, singular values and distances of linear networks have no unit; `inflection` is
 a number of features, and `progress` the share of a feature's way from pre-training's to
