@@ -138,7 +138,10 @@ def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
 
     model = load_model(checkpoint, torch.bfloat16 if cuda else torch.float32).to(device)
     return get_model("hf")(
-        model, tokenizer=load_tokenizer(checkpoint), batch_size=settings["batch_size"]
+        model,
+        tokenizer=load_tokenizer(checkpoint),
+        batch_size=settings["batch_size"],
+        softmax_dtype="float32",  # of bfloat16, a log likelihood of -3 is rounded by up to 0.008
     )
 
 
