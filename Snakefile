@@ -67,9 +67,12 @@ resource_scopes:
 
 # Head node: what needs the internet, and what takes seconds.
 localrules:
+    check_sources,
     build_corpus,
     prepare_task,
+    publish_checkpoint,
     prepare_benchmarks,
+    prepare_prompts,
     download_checkpoint,
     simulate_theory,
     download_published,
@@ -81,13 +84,16 @@ localrules:
     all_tables,
 
 
+include: "rules/sources.smk"
 include: "rules/corpora.smk"
 include: "rules/tasks.smk"
 include: "rules/download.smk"
 include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
+include: "rules/finetune_instruct.smk"
 include: "rules/evaluate.smk"
 include: "rules/benchmarks.smk"
+include: "rules/alpaca.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"

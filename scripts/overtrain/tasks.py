@@ -1,9 +1,9 @@
 """Fine-tuning tasks: rows from the hub or from packages, splits, token arrays.
 
-A task is `language_modelling` (a text) or `classification` (a prompt, its possible answers, and
-which one is right). Templates of the configuration turn a source's columns into these; the answers
-of classification are templates too, so that they can be fixed words (MR) or differ by example
-(SIQA).
+A task is `language_modelling` (a text), `classification` (a prompt, its possible answers, and
+which one is right) or `chat` (see `conversations`). Templates of the configuration turn a
+source's columns into the first two; the answers of classification are templates too, so that they
+can be fixed words (MR) or differ by example (SIQA).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from overtrain import PipelineError, docstrings, hub
+from overtrain import PipelineError, conversations, docstrings, hub
 from overtrain.architecture import IGNORE
 from overtrain.provenance import seed_of, sha256, whole_file, write_json
-from overtrain.tokenizer import TextEncoder
+from overtrain.tokenizer import TextEncoder, hub_tokenizer
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = {
@@ -32,6 +32,7 @@ COLUMNS = {
         "choices": pa.list_(pa.string()),
         "label": pa.int64(),
     },
+    "chat": {"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))},
 }
 
 # --- sources: lists of rows, a dictionary each ----------------------------------------------------
@@ -66,9 +67,15 @@ def rows_from_packages(source: dict) -> list[dict]:
     the document's hash chooses (whole documents without it), with its package and module. kind
     "continuations": a `context` and the text that follows it among two that do not, in answer_a,
     answer_b, answer_c; `label` is a, b or c. kind "pairs": `first` and `second`; `label` is yes if
-    the second follows the first, else no.
+    the second follows the first, else no. kind "questions": `messages`, what a function or class is
+    and its docstring's first sentence, and the package as `dataset`.
     """
     kind = source["kind"]
+    if kind == "questions":
+        return [
+            {"messages": conversations.exchange(q.question, q.answer), "dataset": q.package}
+            for q in docstrings.questions(source["packages"], source["question"], source["answer"])
+        ]
     text_kind = "functions" if kind == "functions" else "docstrings"
     documents = docstrings.extract(source["packages"], text_kind)
     if kind in ("docstrings", "functions"):
@@ -169,6 +176,34 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
     return result
 
 
+def split_conversations(
+    rows: list[dict] | dict[str, list[dict]], task: dict, name: str
+) -> tuple[dict[str, list], dict]:
+    """Conversations by split, disjoint by prompt, and what the manifest says about them."""
+    given = rows if isinstance(rows, dict) else {"train": rows}
+    examples, report = {}, {"left_out": {}}
+    for split, own in given.items():
+        examples[split], reasons = conversations.read(own, task["format"])
+        report["left_out"][split] = dict(reasons)
+        print(f"{split}: {len(own)} rows; left out: {dict(reasons) or 'none'}")
+        random.Random(seed_of("task order", name, split)).shuffle(examples[split])
+    splits = conversations.disjoint(examples, task["examples"])
+    count = None
+    if named := task.get("tokenizer"):
+        encoder = hub_tokenizer(named["repository"], named["revision"])
+
+        def count(texts: list[str]) -> list[int]:
+            return [len(e) for e in encoder.encode_batch_fast(texts, add_special_tokens=False)]
+
+    for split, chosen in splits.items():
+        if not chosen:
+            raise PipelineError(f"the {split} split is empty")
+        if len(chosen) < task["examples"][split]:
+            print(f"{split}: {len(chosen)} examples, fewer than {task['examples'][split]}")
+        report[split] = conversations.summary(chosen, count)
+    return splits, report
+
+
 def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
     """Write a task's `{split}.parquet` and `manifest.json` (source, revision, hashes, counts)."""
     source = task["source"]
@@ -177,17 +212,21 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
             rows, revision = rows_from_hub(source)
         else:
             rows, revision = rows_from_packages(source), "installed packages"
-        splits = split_rows(rows, task, name)
+        if task["kind"] == "chat":
+            splits, report = split_conversations(rows, task, name)
+        else:
+            splits, report = split_rows(rows, task, name), {}
     except PipelineError as error:
         raise PipelineError(f"tasks.{name}: {error}") from error
     schema = pa.schema(COLUMNS[task["kind"]])
     manifest = {"kind": task["kind"], "provenance": origin, "revision": revision, "source": source}
-    manifest["splits"] = {}
+    manifest |= {"splits": {}} | ({"left_out": report.pop("left_out")} if report else {})
     for split, examples in splits.items():
         path = folder / f"{split}.parquet"
         with whole_file(path) as temporary:
             pq.write_table(pa.Table.from_pylist(examples, schema), temporary)
-        manifest["splits"][split] = {"examples": len(examples), "sha256": sha256(path)}
+        own = {"examples": len(examples), "sha256": sha256(path)} | report.get(split, {})
+        manifest["splits"][split] = own
     write_json(folder / "manifest.json", manifest)
 
 

@@ -91,7 +91,7 @@ def train_bpe(texts: Iterable[str], vocabulary: int) -> TextEncoder:
     return TextEncoder(tokenizer, tokenizer.token_to_id(END_OF_TEXT))
 
 
-def from_hub(repository: str, revision: str, end_of_text: str) -> TextEncoder:
+def hub_tokenizer(repository: str, revision: str) -> Tokenizer:
     """`tokenizer.json` of a hub repository at one revision, or of a local folder."""
     with hub.one_line(f"{repository} at {revision}"):
         if Path(repository).is_dir():
@@ -103,9 +103,14 @@ def from_hub(repository: str, revision: str, end_of_text: str) -> TextEncoder:
 
             path = hf_hub_download(repository, "tokenizer.json", revision=revision)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises a bare Exception
         raise PipelineError(f"{path}: not a readable tokenizer ({error})") from error
+
+
+def from_hub(repository: str, revision: str, end_of_text: str) -> TextEncoder:
+    """The encoder of a hub repository at one revision, or of a local folder."""
+    tokenizer = hub_tokenizer(repository, revision)
     end = tokenizer.token_to_id(end_of_text)
     if end is None:
         raise PipelineError(f"{repository}: its tokenizer has no token {end_of_text!r}")
