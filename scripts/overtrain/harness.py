@@ -10,12 +10,12 @@ import difflib
 import functools
 import logging
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from overtrain import PipelineError
+from overtrain.generate import has_vllm
 from overtrain.measurements import row
 
 # A line for every task, and for every prompt that is cut (`watch_lengths` counts them).
@@ -122,9 +122,9 @@ def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
 
     backend, cuda = settings["backend"], device == "cuda"
     if backend == "auto":
-        backend = "vllm" if cuda and find_spec("vllm") else "hf"
+        backend = "vllm" if cuda and has_vllm() else "hf"
     if backend == "vllm":
-        if not find_spec("vllm"):
+        if not has_vllm():
             raise PipelineError("a suite's backend is vllm, which is not installed: auto or hf?")
         return get_model("vllm")(
             str(checkpoint),
@@ -138,7 +138,10 @@ def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
 
     model = load_model(checkpoint, torch.bfloat16 if cuda else torch.float32).to(device)
     return get_model("hf")(
-        model, tokenizer=load_tokenizer(checkpoint), batch_size=settings["batch_size"]
+        model,
+        tokenizer=load_tokenizer(checkpoint),
+        batch_size=settings["batch_size"],
+        softmax_dtype="float32",  # of bfloat16, a log likelihood of -3 is rounded by up to 0.008
     )
 
 

@@ -1,7 +1,8 @@
 """Measurements: tidy tables in parquet, a row for each number, provenance inside.
 
 Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity`
-exp(loss); `accuracy` a fraction; `l2_distance` the Euclidean norm of the change of all weights.
+exp(loss); `accuracy` a fraction, `accuracy_norm` that by the likelihood of a character of each
+answer; `l2_distance` the Euclidean norm of the change of all weights.
 `stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are

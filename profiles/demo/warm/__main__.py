@@ -32,6 +32,10 @@ PRELOADED += [
     "overtrain.sweep",
     "overtrain.finetune",
     "overtrain.plots",
+    "overtrain.tuned",
+    "lm_eval.evaluator",
+    "lm_eval.models.huggingface",
+    "transformers.models.olmo.modeling_olmo",
 ]
 KIND = (socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message is one packet
 
