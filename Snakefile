@@ -51,6 +51,8 @@ wildcard_constraints:
             "table",
             "experiment",
             "source",
+            "suite",
+            "run",
             "run",
             "prompts",
             "suite",
@@ -65,8 +67,12 @@ resource_scopes:
 
 # Head node: what needs the internet, and what takes seconds.
 localrules:
+    check_sources,
     build_corpus,
     prepare_task,
+    publish_checkpoint,
+    prepare_benchmarks,
+    prepare_prompts,
     download_checkpoint,
     simulate_theory,
     download_published,
@@ -78,6 +84,7 @@ localrules:
     all_tables,
 
 
+include: "rules/sources.smk"
 include: "rules/corpora.smk"
 include: "rules/tasks.smk"
 include: "rules/download.smk"
@@ -85,6 +92,8 @@ include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/finetune_instruct.smk"
 include: "rules/evaluate.smk"
+include: "rules/benchmarks.smk"
+include: "rules/alpaca.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"

@@ -2,12 +2,17 @@
 
 
 rule build_corpus:
+    input:
+        sources=lambda wildcards: ancient(
+            catalogue.sources_of("corpora", wildcards.corpus)
+        ),
     output:
         corpus=directory("results/corpora/{corpus}"),
     log:
         "results/logs/build_corpus/{corpus}.log",
     benchmark:
         "results/benchmarks/build_corpus/{corpus}.tsv"
+    priority: 100
     conda:
         "../envs/download.yaml"
     threads: lookup("resources/corpus/threads", within=config)

@@ -1,7 +1,41 @@
-# One revision of a released model, from the hub. On the head node: compute nodes have no internet.
+# One revision of a released model, from the hub or from a local folder that stands for it. On the head node:
+# compute nodes have no internet.
+
+
+# A checkpoint trained here as a revision of a repository, for stand-ins of released models.
+rule publish_checkpoint:
+    input:
+        checkpoint="results/checkpoints/{model}/{checkpoint}",
+    output:
+        revision=directory("results/hub/{model}/{checkpoint}"),
+        provenance="results/hub/{model}/{checkpoint}.json",
+    log:
+        "results/logs/publish_checkpoint/{model}/{checkpoint}.log",
+    benchmark:
+        "results/benchmarks/publish_checkpoint/{model}/{checkpoint}.tsv"
+    wildcard_constraints:
+        model=catalogue.models_of("controlled"),
+    conda:
+        "../envs/download.yaml"
+    threads: lookup("resources/task/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/task/mem_mb", within=config),
+        runtime=lookup("resources/task/runtime", within=config),
+        gpu=lookup("resources/task/gpu", within=config),
+    params:
+        config="{}",
+    script:
+        "../scripts/publish_checkpoint.py"
 
 
 rule download_checkpoint:
+    input:
+        sources=lambda wildcards: ancient(
+            catalogue.sources_of("models", wildcards.model)
+        ),
+        revision=lambda wildcards: catalogue.published_revision(
+            wildcards.model, wildcards.checkpoint
+        ),
     output:
         checkpoint=directory("results/checkpoints/{model}/{checkpoint}"),
     log:
@@ -10,6 +44,7 @@ rule download_checkpoint:
         "results/benchmarks/download_checkpoint/{model}/{checkpoint}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
+    priority: 100
     conda:
         "../envs/evaluate.yaml"
     threads: lookup("resources/download/threads", within=config)

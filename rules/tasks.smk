@@ -2,6 +2,8 @@
 
 
 rule prepare_task:
+    input:
+        sources=lambda wildcards: ancient(catalogue.sources_of("tasks", wildcards.task)),
     output:
         train="results/tasks/{task}/train.parquet",
         validation="results/tasks/{task}/validation.parquet",
@@ -11,6 +13,7 @@ rule prepare_task:
         "results/logs/prepare_task/{task}.log",
     benchmark:
         "results/benchmarks/prepare_task/{task}.tsv"
+    priority: 100
     conda:
         "../envs/download.yaml"
     threads: lookup("resources/task/threads", within=config)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from overtrain import job
+from overtrain import job, sources
 from overtrain.download import download_checkpoint
 from overtrain.provenance import write_json
 
@@ -11,7 +11,9 @@ with job.logged(snakemake.log[0]):
     config = json.loads(snakemake.params.config)
     folder = Path(snakemake.output.checkpoint)
     work = Path("results/state", "download", snakemake.wildcards.model, folder.name)
-    manifest = download_checkpoint(config["repository"], config["revision"], folder, work)
+    key = f"models.{snakemake.wildcards.model}.hub.checkpoints.{folder.name}"
+    pinned = sources.pin(snakemake.input.sources, key, config)["revision"]
+    manifest = download_checkpoint(config["repository"], config["revision"], folder, work, pinned)
     origin = job.origin(snakemake, {"checkpoint": manifest["sha256"]})
     write_json(folder / "provenance.json", origin)
     print(f"{config['repository']} at {config['revision']}: commit {manifest['commit']}")

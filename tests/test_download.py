@@ -1,16 +1,24 @@
 """Checkpoints from a local server that speaks the hub's API: the revision asked for, and safe."""
 
+import errno
 import json
+import os
 import re
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import torch
-from hub import Handler, run_on_hub, serve
+from hub import Handler, Hub, on_hub, run_on_hub, serve
 from safetensors.torch import load_file, save_file
 
-from overtrain import PipelineError
+from overtrain import PipelineError, download, hub, hub_server
 from overtrain.download import MANIFEST, convert, download_checkpoint
 from overtrain.provenance import sha256
 
@@ -29,7 +37,8 @@ def write_revision(folder: Path, seed: int, pickled: bool = False) -> None:
     """A repository's files at one commit, with some that are not to be taken."""
     folder.mkdir(parents=True)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_text(json.dumps({"seed": seed}))
+        content = {"model_type": "olmo", "name": name, "seed": seed}
+        (folder / name).write_text(json.dumps(content))
     for name in ("README.md", "modeling_tiny.py", "optimizer.pt", "training_args.bin"):
         (folder / name).write_text("not to be taken")
     for name in ("original/model.safetensors", "tokenizer_before/tokenizer.json"):
@@ -43,7 +52,10 @@ def write_revision(folder: Path, seed: int, pickled: bool = False) -> None:
     shared = {"model.a": tensors["model.a"], "model.tied": tensors["model.a"]}
     torch.save(shared, folder / "pytorch_model-00001-of-00002.bin")
     torch.save({"model.b": tensors["model.b"]}, folder / "pytorch_model-00002-of-00002.bin")
-    (folder / "pytorch_model.bin.index.json").write_text("{}")
+    names = {"model.a": 1, "model.tied": 1, "model.b": 2}
+    places = {key: f"pytorch_model-0000{i}-of-00002.bin" for key, i in names.items()}
+    index = folder / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +107,7 @@ def test_a_tag_that_main_has_left_behind_and_only_what_is_needed(downloaded) -> 
     folder = downloaded[0] / "step10-tokens1B"
     names = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
     assert {path.name for path in folder.iterdir()} == names | {MANIFEST}
-    assert json.loads((folder / "config.json").read_text()) == {"seed": 0}
+    assert json.loads((folder / "config.json").read_text())["seed"] == 0
     found = load_file(folder / "model.safetensors")
     assert all(torch.equal(found[name], tensor) for name, tensor in weights(0).items())
     written = manifest(folder)
@@ -107,7 +119,7 @@ def test_a_tag_that_main_has_left_behind_and_only_what_is_needed(downloaded) -> 
     assert all(f"/resolve/{OLD}/" in r or f"/resolve/{PICKLED}/" in r for r in asked)
 
 
-def test_pickled_weights_become_safetensors_with_an_index(downloaded) -> None:
+def test_pickled_weights_become_safetensors_with_an_index(downloaded, root: Path) -> None:
     folder = downloaded[0] / "ckpt_040"
     shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
     assert sorted(path.name for path in folder.glob("model*")) == [
@@ -123,15 +135,19 @@ def test_pickled_weights_become_safetensors_with_an_index(downloaded) -> None:
     assert torch.equal(found["model.a"], expected["model.a"])
     assert torch.equal(found["model.tied"], expected["model.a"])
     assert torch.equal(found["model.b"], expected["model.b"])
-    assert manifest(folder)["converted_from"] == [
-        f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)
-    ]
+    source = root / "models" / NAME / PICKLED
+    assert manifest(folder)["converted_from"] == {
+        name: sha256(source / name)
+        for name in (f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2))
+    }
 
 
 def test_wrong_names_are_one_line_and_leave_nothing(downloaded) -> None:
     folder, done, _ = downloaded
     wrong, bare, repository = done.stdout.splitlines()
-    assert wrong == f"nope: {NAME} at nope: no such revision"
+    assert wrong == (
+        f"nope: {NAME} at nope: no such revision; it has main, step10-tokens1B, ckpt_040, ..."
+    )
     assert bare.startswith(f"bare: {NAME} at bare: needs config.json and model*.safetensors")
     assert repository.startswith("main: allenai/none at main: no such repository")
     assert {path.name for path in folder.iterdir()} == {"step10-tokens1B", "ckpt_040"}
@@ -157,24 +173,406 @@ def test_the_token_reaches_the_server(root: Path, tmp_path: Path, monkeypatch) -
     assert seen and set(seen) == {f"Bearer {TOKEN}"}
 
 
-def test_a_local_folder_has_a_folder_for_each_revision(tmp_path: Path) -> None:
-    write_revision(tmp_path / "source/step5", 5)
-    source, folder = str(tmp_path / "source"), tmp_path / "checkpoint"
-    written = download_checkpoint(source, "step5", folder, tmp_path / "work")
-    assert written["commit"] == "step5"
-    found = load_file(folder / "model.safetensors")
-    assert torch.equal(found["model.b"], weights(5)["model.b"])
-    again = download_checkpoint(source, "step5", tmp_path / "again", tmp_path / "work")
-    assert again["sha256"] == written["sha256"]
-    with pytest.raises(PipelineError, match=r"source at step6: no such folder in it$"):
-        download_checkpoint(source, "step6", folder, tmp_path / "work")
+# --- a local folder, served as the hub serves a repository ----------------------------------------
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    write_revision(tmp_path / "source/ckpt_005", 5)
+    write_revision(tmp_path / "source/ckpt_358", 6)
+    return tmp_path / "source"
+
+
+def test_a_local_folder_has_a_folder_for_each_revision(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    written = download_checkpoint(str(source), "ckpt_005", folder, tmp_path / "work")
+    assert re.fullmatch("[0-9a-f]{40}", written["commit"])
+    assert {p.name for p in folder.iterdir()} == {*written["files"], MANIFEST}
+    for name in written["files"]:
+        assert (folder / name).read_bytes() == (source / "ckpt_005" / name).read_bytes()
+    other = download_checkpoint(str(source), "ckpt_358", tmp_path / "other", tmp_path / "work")
+    assert other["commit"] != written["commit"]
+    again = download_checkpoint(str(source), "ckpt_005", tmp_path / "again", tmp_path / "work")
+    assert again == written
+
+
+def test_the_commit_of_a_local_revision_is_its_content(source: Path, tmp_path: Path) -> None:
+    before = hub_server.commit_of(source / "ckpt_005")
+    (source / "ckpt_005/.snakemake_timestamp").touch()
+    assert hub_server.commit_of(source / "ckpt_005") == before
+    (source / "ckpt_005/config.json").write_text(json.dumps({"model_type": "olmo", "seed": 9}))
+    assert hub_server.commit_of(source / "ckpt_005") != before
+
+
+def failure(source: Path, tmp_path: Path, revision: str = "ckpt_005") -> str:
+    """The line of a download that must fail and leave no folder."""
+    folder = tmp_path / "checkpoint"
+    with pytest.raises(PipelineError) as caught:
+        download_checkpoint(str(source), revision, folder, tmp_path / "work")
+    line = str(caught.value)
+    assert line.startswith(f"{source} at {revision}") and "\n" not in line
+    assert {path.name for path in tmp_path.iterdir()} <= {"source", "work"}
+    return line.removeprefix(f"{source} at {revision}")
+
+
+def test_a_revision_that_is_not_there_names_the_nearest(source: Path, tmp_path: Path) -> None:
+    line = failure(source, tmp_path, "ckpt_410")
+    assert line == ": no such revision; nearest ckpt_358, ckpt_005 (of 2)"
+    with pytest.raises(PipelineError, match=r"^/nowhere: no such folder$"):
+        download_checkpoint("/nowhere", "main", tmp_path / "checkpoint", tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("ckpt_410", [f"ckpt_{i:03d}" for i in range(359)], ["ckpt_358", "ckpt_357", "ckpt_356"]),
+        ("step738000-tokens3094B", ["main", "step738020-tokens3095B", "step10000-tokens41B"],
+         ["step738020-tokens3095B", "step10000-tokens41B"]),
+        ("mian", ["main", "ckpt_001"], ["main"]),
+        ("zzz", ["main"], []),
+    ],
+)  # fmt: skip
+def test_nearest_names(name: str, known: list[str], expected: list[str]) -> None:
+    assert hub.nearest(name, known) == expected
+
+
+def test_an_architecture_that_needs_code_is_refused_before_its_weights(
+    source: Path, tmp_path: Path, served: Callable
+) -> None:
+    (source / "ckpt_005/config.json").write_text(json.dumps({"model_type": "hf_olmo"}))
+    requests = served(Handler)
+    line = failure(source, tmp_path)
+    assert line == (
+        ": model_type of config.json is 'hf_olmo'; it must be one of llama, olmo, olmo2"
+    )
+    assert not any("model.safetensors" in request for request in requests())
+
+
+def test_an_index_that_names_a_missing_shard(source: Path, tmp_path: Path) -> None:
+    revision = source / "ckpt_005"
+    (revision / "model.safetensors").rename(revision / "model-00001-of-00002.safetensors")
+    places = {f"model.{i}": f"model-0000{i}-of-00002.safetensors" for i in (1, 2)}
+    index = "model.safetensors.index.json"
+    (revision / index).write_text(json.dumps({"weight_map": places}))
+    assert failure(source, tmp_path) == (
+        f", {index}: names model-00002-of-00002.safetensors, which the revision does not have"
+    )
+
+
+# --- a server that fails --------------------------------------------------------------------------
+
+SIZE = 40_000  # bytes of the large tensor
+PIECE = 4096  # bytes that the client writes at a time
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """served(handler) has local folders served by `handler`; the result tells all requests."""
+    hubs = []
+
+    def start(handler: type[Handler]) -> Callable[[], list[str]]:
+        class Recorded(Hub):
+            def __init__(self, repositories: dict, _: None):
+                super().__init__(repositories, handler)
+                hubs.append(self)
+
+        monkeypatch.setattr(hub_server, "Hub", Recorded)
+        return lambda: [request for own in hubs for request in own.requests]
+
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", PIECE)
+    monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda _: None)
+    return start
+
+
+@pytest.fixture
+def large(source: Path) -> Path:
+    """The repository with a model of more than one piece."""
+    tensors = {"model.a": torch.arange(SIZE // 8)}
+    save_file(tensors, source / "ckpt_005/model.safetensors", metadata={"format": "pt"})
+    return source
+
+
+def of_model(requests: list[str]) -> list[str]:
+    return [r.split("model.safetensors", 1)[1].strip() for r in requests if "model.safe" in r]
+
+
+class Dies(Handler):
+    """Closes every connection after half of what was asked of the model, and then for good."""
+
+    def send_part(self, path: Path, start: int, stop: int) -> None:
+        if path.name != "model.safetensors":
+            return super().send_part(path, start, stop)
+        super().send_part(path, start, (start + stop) // 2)
+        self.wfile.flush()
+        self.close_connection = True
+        self.server.dead = True
+
+    def respond(self) -> None:
+        if getattr(self.server, "dead", False):
+            self.close_connection = True
+            self.server.requests.append(f"dead {self.path} {self.headers.get('Range')}")
+        else:
+            super().respond()
+
+
+def test_a_server_that_dies_half_way_and_the_next_attempt_asks_for_the_rest(
+    large: Path, tmp_path: Path, served: Callable
+) -> None:
+    served(Dies)
+    line = failure(large, tmp_path)
+    assert re.match(r": the hub is not to be reached \(RemoteProtocolError: ", line)
+    (half,) = (tmp_path / "work").glob("*.partial")
+    there = half.stat().st_size
+    assert PIECE <= there < SIZE and there % PIECE == 0
+    requests = served(Handler)
+    before = len(requests())
+    written = download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
+    assert of_model(requests()[before:]) == [f"bytes={there}-"]
+    assert not any("config.json" in r for r in requests()[before:])  # whole already
+    assert sha256(tmp_path / "out/model.safetensors") == written["files"]["model.safetensors"]
+    assert (tmp_path / "out/model.safetensors").read_bytes() == (
+        large / "ckpt_005/model.safetensors"
+    ).read_bytes()
+    assert not (tmp_path / "work").exists()
+
+
+class Stumbles(Handler):
+    """Closes the first connection for the model after half of it."""
+
+    def send_part(self, path: Path, start: int, stop: int) -> None:
+        if path.name == "model.safetensors" and not start:
+            super().send_part(path, 0, stop // 2)
+            self.wfile.flush()
+            self.close_connection = True
+        else:
+            super().send_part(path, start, stop)
+
+
+def test_a_connection_that_breaks_goes_on_within_one_attempt(
+    large: Path, tmp_path: Path, served: Callable
+) -> None:
+    requests = served(Stumbles)
+    download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
+    first, second = of_model(requests())
+    assert first == "" and re.fullmatch(r"bytes=\d+-", second)
+
+
+class Truncates(Handler):
+    """Says and sends less of the model than the listing of the revision has."""
+
+    def send_file(self, path: Path, commit: str) -> None:
+        if path.name != "model.safetensors":
+            return super().send_file(path, commit)
+        self.head(1000, 200, {"ETag": '"x"', "X-Repo-Commit": commit})
+        self.wfile.write(path.read_bytes()[:1000])
+
+
+class Alters(Handler):
+    """Sends other bytes of the right number, of the file that `altered` names."""
+
+    altered = "model.safetensors"
+
+    def send_part(self, path: Path, start: int, stop: int) -> None:
+        if path.name != self.altered:
+            return super().send_part(path, start, stop)
+        self.wfile.write(path.read_bytes()[start : stop - 1] + b"?")
+
+
+class AltersTokenizer(Alters):
+    altered = "tokenizer.json"
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        (Truncates, r", model\.safetensors: 1,000 bytes came; the hub says 40,\d\d\d$"),
+        (Alters, r", model\.safetensors: its SHA-256 is [0-9a-f]{64}; the hub says [0-9a-f]{64}$"),
+        (AltersTokenizer, r", tokenizer\.json: its git hash is \w{40}; the hub says \w{40}$"),
+    ],
+)
+def test_a_file_that_is_not_what_the_hub_says(
+    large: Path, tmp_path: Path, served: Callable, handler: type[Handler], expected: str
+) -> None:
+    served(handler)
+    assert re.match(expected, failure(large, tmp_path))
+    assert not list((tmp_path / "work").glob("*.partial"))
+    served(Handler)  # what was wrong is gone, and what was right is kept
+    download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
+
+
+def test_a_kept_file_that_was_damaged_is_not_taken(
+    large: Path, tmp_path: Path, served: Callable
+) -> None:
+    served(Dies)
+    failure(large, tmp_path)
+    whole = next(p for p in (tmp_path / "work").iterdir() if p.suffix != ".partial")
+    whole.write_bytes(whole.read_bytes()[:-1] + b"?")
+    served(Handler)
+    assert "the hub says" in failure(large, tmp_path)
+    download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
+
+
+def test_proxies_and_offline_mode_do_not_touch_a_local_folder(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    download_checkpoint(str(source), "ckpt_005", tmp_path / "out", tmp_path / "work")
+    with pytest.raises(PipelineError, match=r"the hub is not to be reached \(OfflineModeIsEnabled"):
+        download_checkpoint("allenai/x", "main", tmp_path / "no", tmp_path / "work")
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+def test_no_room_is_said_before_anything_is_fetched(
+    large: Path, tmp_path: Path, served: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = served(Handler)
+    free = usage(10_000)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: free)
+    line = failure(large, tmp_path)
+    assert re.match(r": needs 0\.0 GB more on the disk of .*/work, which has 0\.0 GB free$", line)
+    assert not any("/resolve/" in request for request in requests())
+
+
+def usage(free: int) -> SimpleNamespace:
+    return SimpleNamespace(free=free)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
+def test_a_disk_that_fills_half_way(large: Path, tmp_path: Path, served: Callable) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount")
+    try:
+        requests = served(Handler)
+        (disk / "other").write_bytes(b"x" * 30_000)
+        real = download.shutil.disk_usage
+        download.shutil.disk_usage = lambda _: usage(10**9)  # filled by another later
+        try:
+            with pytest.raises(OSError) as caught:
+                download_checkpoint(str(large), "ckpt_005", disk / "out", disk / "work")
+        finally:
+            download.shutil.disk_usage = real
+        assert caught.value.errno == errno.ENOSPC  # which job.logged makes one line
+        assert not (disk / "out").exists()
+        (disk / "other").unlink()
+        before = len(requests())
+        download_checkpoint(str(large), "ckpt_005", disk / "out", disk / "work")
+        (rest,) = of_model(requests()[before:])
+        assert re.fullmatch(r"bytes=[1-9]\d*-", rest)  # what had come was not asked again
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# --- a killed process, a gated repository ---------------------------------------------------------
+
+SMALL_PIECES = "import huggingface_hub.constants as c\nc.DOWNLOAD_CHUNK_SIZE = 4096\n"
+
+
+class Waits(Handler):
+    """Sends half of the model and then nothing, until the client is gone."""
+
+    def send_part(self, path: Path, start: int, stop: int) -> None:
+        if path.name != "model.safetensors" or start:
+            return super().send_part(path, start, stop)
+        super().send_part(path, start, stop // 2)
+        self.wfile.flush()
+        while not getattr(self.server, "killed", False):
+            time.sleep(0.01)
+
+
+def test_a_killed_download_goes_on(root: Path, tmp_path: Path) -> None:
+    commit = tmp_path / "root/models" / NAME / NEW
+    write_revision(commit, 1)
+    tensors = {"model.a": torch.arange(SIZE // 8)}
+    save_file(tensors, commit / "model.safetensors", metadata={"format": "pt"})
+    arguments = [NAME, str(tmp_path), TOKEN, "main"]
+    with serve(tmp_path / "root", REFS, Waits) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SMALL_PIECES + CODE, *arguments],
+            env=on_hub(server, tmp_path / "home"),
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not any(p.stat().st_size for p in (tmp_path / "main.work").glob("*.partial")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        server.killed = True
+        assert not (tmp_path / "main").exists()
+        (half,) = (tmp_path / "main.work").glob("*.partial")
+        there, before = half.stat().st_size, len(server.requests)
+        done = run_on_hub(server, tmp_path / "home", SMALL_PIECES + CODE, *arguments)
+        assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
+        assert of_model(server.requests[before:]) == [f"bytes={there}-"]
+    assert sha256(tmp_path / "main/model.safetensors") == sha256(commit / "model.safetensors")
+
+
+class Gated(Handler):
+    """Tells anyone what there is, and gives files to those with the token."""
+
+    def respond(self) -> None:
+        token = self.headers.get("Authorization")
+        if "/resolve/" in self.path and token != f"Bearer {TOKEN}":
+            self.server.requests.append(self.path)
+            self.refuse(403 if token else 401, "GatedRepo", "Access to model is restricted")
+        else:
+            super().respond()
+
+
+@pytest.mark.parametrize("token", ["", "hf_another", TOKEN])
+def test_a_gated_repository(root: Path, tmp_path: Path, token: str) -> None:
+    with serve(root, REFS, Gated) as server:
+        arguments = [NAME, str(tmp_path / "out"), token, "main"]
+        done = run_on_hub(server, tmp_path / "home", CODE, *arguments)
+    assert done.returncode == 0, done.stderr
+    if token == TOKEN:
+        assert not done.stdout and (tmp_path / "out/main/model.safetensors").exists()
+    else:
+        assert done.stdout == f"main: {NAME} at main: {hub.GATED}\n"
+        assert not (tmp_path / "out/main").exists()
+
+
+def test_a_pinned_commit_is_taken_whatever_the_name_says(root: Path, tmp_path: Path) -> None:
+    code = CODE.replace('with_suffix(".work"))', f'with_suffix(".work"), "{OLD}")')
+    with serve(root, REFS) as server:
+        done = run_on_hub(server, tmp_path / "h", code, NAME, str(tmp_path), TOKEN, "main")
+    assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
+    written = manifest(tmp_path / "main")
+    assert (written["commit"], written["revision"]) == (OLD, "main")
+
+
+# --- pickled weights ------------------------------------------------------------------------------
 
 
 def test_one_pickled_file_needs_no_index(tmp_path: Path) -> None:
     torch.save(weights(0), tmp_path / "pytorch_model.bin")
     (tmp_path / "out").mkdir()
-    convert([tmp_path / "pytorch_model.bin"], tmp_path / "out", "here")
+    convert({"pytorch_model.bin": tmp_path / "pytorch_model.bin"}, tmp_path / "out", "here")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.safetensors"]
+
+
+def test_views_and_strides_come_out_as_they_were(tmp_path: Path) -> None:
+    whole = torch.arange(12, dtype=torch.bfloat16).view(3, 4)
+    given = {"whole": whole, "row": whole[1], "turned": whole.t()}
+    torch.save(given, tmp_path / "pytorch_model.bin")
+    convert({"pytorch_model.bin": tmp_path / "pytorch_model.bin"}, tmp_path, "here")
+    found = load_file(tmp_path / "model.safetensors")
+    assert found.keys() == given.keys()
+    for key, tensor in given.items():
+        assert found[key].dtype == torch.bfloat16 and torch.equal(found[key], tensor)
+
+
+def test_what_is_no_tensor_is_named(tmp_path: Path) -> None:
+    torch.save({"model": weights(0)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(PipelineError, match=r"^here, p\.bin: model is a dict, not a tensor$"):
+        convert({"p.bin": tmp_path / "pytorch_model.bin"}, tmp_path, "here")
 
 
 class Evil:
@@ -190,7 +588,7 @@ def test_a_pickle_that_is_more_than_weights_is_not_run(tmp_path, monkeypatch, co
     if content == "truncated":
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(PipelineError) as caught:
-        convert([path], tmp_path, "here")
+        convert({path.name: path}, tmp_path, "here")
     assert re.match(
         r"here, pytorch_model.bin: not a file of weights alone \([^\n]+\)$", str(caught.value)
     )

@@ -97,6 +97,8 @@ def needs(script: Path) -> set[str]:
     known = {script}
 
     def count(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return  # for readers only
         if isinstance(node, ast.Import | ast.ImportFrom):
             for module in modules_of(node):
                 if path := file_of(module):
@@ -106,6 +108,8 @@ def needs(script: Path) -> set[str]:
                 elif module.split(".")[0] not in sys.stdlib_module_names | {"overtrain"}:
                     imported.add(module.split(".")[0])
             return
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "find_spec":
+            imported.add(ast.literal_eval(node.args[0]))  # its files are read
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):
@@ -146,6 +150,7 @@ def test_the_analysis_follows_calls_and_imports_inside_functions():
     assert not {"datasets", "huggingface-hub"} & (found["pretrain"] | found["finetune"])
     assert "torch" in found["pretrain"] & found["evaluate_id"] & found["perturb_gaussian"]
     assert "safetensors" in found["finetune"]
+    assert {"alpaca-eval", "openai", "rouge-score"} <= found["evaluate_alpaca"]
     assert "tabulate" in found["table"] and "tabulate" not in found["figure"]
     assert "seaborn" in found["figure"] and "seaborn" not in found["table"]
 

@@ -405,6 +405,11 @@ def test_stand_in_as_configured(name: str, tmp_path: Path) -> None:
             shares = np.bincount([row["label"] for row in split], minlength=count) / len(split)
             assert shares.min() > 0  # every class is in every split
         assert all(len(set(row["choices"])) == count for row in rows)
+    elif task["kind"] == "chat":
+        for row in rows:
+            question, answer = (m["content"] for m in row["messages"])
+            assert len(question) <= task["source"]["question"]
+            assert 0 < len(answer) <= task["source"]["answer"] and set(answer) <= set(SYMBOLS)
     else:
         assert {len(text) for text in texts} == {task["source"]["characters"]}
 

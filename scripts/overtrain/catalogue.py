@@ -47,6 +47,12 @@ def dumps(slice_: dict) -> str:
     return json.dumps(slice_, sort_keys=True)
 
 
+def is_local(repository: str) -> bool:
+    """Whether a repository is a folder, there or still to be made; the hub's are owner/name."""
+    path = Path(repository)
+    return path.is_absolute() or repository.count("/") > 1 or path.is_dir()
+
+
 def published_copies(source: str, settings: dict) -> Path | None:
     """The folder that holds copies of a source's files: `local`, or one in OVERTRAIN_PUBLISHED."""
     for root in (settings["local"], os.environ.get("OVERTRAIN_PUBLISHED")):
@@ -147,6 +153,85 @@ class Catalogue:
     def judge(self) -> dict:
         return self.config["judges"][self.config["evaluations"]["alpaca"]["judge"]]
 
+    # --- sources: what the hub is asked for ---
+
+    @cached_property
+    def sources(self) -> dict[str, dict]:
+        """What the figures and tables need of the hub, by the key that names it.
+
+        Each has its kind ("model" or "dataset"), repository, revision, the `files` that are needed
+        ("checkpoint", or a template and their count, a folder, names; null: all) and, to `change`
+        if it does not exist, the keys of the configuration.
+        """
+        models, tasks, tuned = {}, {}, False
+        for section in ("figures", "tables"):
+            for paper, name in self.targets(section):
+                target = self.config[section][paper][name]
+                for key, named in (("models", models), ("tasks", tasks)):
+                    named |= dict.fromkeys(self.names(target, key) if key in target else [])
+                tuned = tuned or target.get("plot") in OF_INSTRUCTION_RUNS
+        found = {}
+
+        def ask(
+            key: str, kind: str, repository: str, revision: str, files: object, name_key: str
+        ) -> None:
+            if not is_local(repository):
+                change = {"repository": name_key, "revision": f"{key}.revision"}
+                found[key] = {"kind": kind, "repository": repository, "revision": revision}
+                found[key] |= {"files": files, "change": change}
+
+        def ask_tokenizer(key: str, own: dict) -> None:
+            names = {"names": ["tokenizer.json"]}
+            ask(key, "model", own["repository"], own["revision"], names, f"{key}.repository")
+
+        for model in models:
+            hub = self.config["models"][model].get("hub", {})
+            where = f"models.{model}.hub"
+            for name, point in hub.get("checkpoints", {}).items():
+                key, repository = f"{where}.checkpoints.{name}", f"{where}.repository"
+                revision = point["revision"]
+                ask(key, "model", hub["repository"], revision, "checkpoint", repository)
+        for corpus in dict.fromkeys(self.corpus_of(model) for model in models):
+            settings = self.config["corpora"][corpus]
+            if settings["kind"] == "hub":
+                key, own = f"corpora.{corpus}.source", settings["source"]
+                files = {"template": own["files"], "count": own["file_count"]}
+                ask(key, "dataset", own["dataset"], own["revision"], files, f"{key}.dataset")
+                ask_tokenizer(f"corpora.{corpus}.tokenizer.hub", settings["tokenizer"]["hub"])
+        for task in tasks:
+            key, settings = f"tasks.{task}.source", self.config["tasks"][task]
+            if "dataset" in (own := settings["source"]):
+                files = {"folder": own["data_dir"]} if "data_dir" in own else None
+                ask(key, "dataset", own["dataset"], own["revision"], files, f"{key}.dataset")
+            if settings.get("tokenizer"):
+                ask_tokenizer(f"tasks.{task}.tokenizer", settings["tokenizer"])
+        if tuned:
+            prompts = self.config["evaluations"]["alpaca"]["prompts"]
+            key, own = f"prompts.{prompts}.source", self.config["prompts"][prompts]["source"]
+            if "dataset" in own:
+                files = {"names": [own["file"]]}
+                ask(key, "dataset", own["dataset"], own["revision"], files, f"{key}.dataset")
+            if self.judge["kind"] in ("vllm", "transformers"):
+                key = f"judges.{self.config['evaluations']['alpaca']['judge']}"
+                ask(key, "model", self.judge["model"], "main", None, f"{key}.model")
+        return found
+
+    def sources_of(self, section: str, name: str) -> list[str]:
+        """What a rule waits for that takes an entry of a section of the configuration: the check
+        of the hub's sources, if it needs any of them."""
+        needs = any(key.startswith(f"{section}.{name}.") for key in self.sources)
+        return ["results/sources.json"] if needs else []
+
+    def sources_slice(self) -> str:
+        return dumps({"sources": self.sources} | self.config["sources"])
+
+    def published_revision(self, model: str, checkpoint: str) -> list[str]:
+        """The folder of a revision that is a checkpoint trained here (rule publish_checkpoint)."""
+        hub = self.config["models"][model]["hub"]
+        if not hub["repository"].startswith("results/hub/"):
+            return []
+        return [f"{hub['repository']}/{hub['checkpoints'][checkpoint]['revision']}"]
+
     # --- slices: what a result depends on ---
 
     def corpus_slice(self, corpus: str) -> str:
@@ -200,6 +285,22 @@ class Catalogue:
         judge = {k: v for k, v in self.judge.items() if k in ("kind", "model", "template")}
         slice_ = {"judge": judge, "reference": self.reference(model), "runs": self.runs(recipe)}
         return dumps(slice_ | {"prompts": self.config["evaluations"]["alpaca"]["prompts"]})
+
+    def task_files(self, suite: str) -> list[str]:
+        """The files in a suite's own folder of tasks, if it has one."""
+        folder = self.config["benchmark_suites"][suite]["folder"]
+        return sorted(str(path) for path in Path(folder).glob("*.*")) if folder else []
+
+    def suite_slice(self, suite: str) -> str:
+        """What a suite's tasks are made of; titles, and what figures show, do not matter."""
+        settings = self.config["benchmark_suites"][suite]
+        own = {key: settings.get(key) for key in ("chat_template", "folder", "packages", "shots")}
+        unseen = ("title", "metric")
+        tasks = {
+            name: {key: value for key, value in task.items() if key not in unseen}
+            for name, task in settings["tasks"].items()
+        }
+        return dumps(own | {"tasks": tasks})
 
     def benchmarks_slice(self) -> str:
         """What is asked; titles, and which metric figures show, do not matter."""

@@ -269,10 +269,26 @@ def check_instruction_tuning(config: dict, known: Callable[[str, str, str], None
     known("evaluations.benchmarks.suite", own["benchmarks"]["suite"], "benchmark_suites")
     known("evaluations.alpaca.prompts", own["alpaca"]["prompts"], "prompts")
     known("evaluations.alpaca.judge", own["alpaca"]["judge"], "judges")
-    for suite in config["benchmark_suites"].values():
-        for name in NOT_BENCHMARKS:
-            if name in suite["tasks"]:
-                raise PipelineError(f"benchmark_suites: {name!r} cannot be a benchmark's name")
+    for name, suite in config["benchmark_suites"].items():
+        check_suite(f"benchmark_suites.{name}", suite)
+
+
+def check_suite(where: str, suite: dict) -> None:
+    """Names of benchmarks are free, a folder has their files, and made questions their text."""
+    for name in NOT_BENCHMARKS:
+        if name in suite["tasks"]:
+            raise PipelineError(f"benchmark_suites: {name!r} cannot be a benchmark's name")
+    for task, settings in suite["tasks"].items():
+        if "data" in settings and "packages" not in suite:
+            raise PipelineError(f"{where}.packages is missing; tasks.{task}.data is made of them")
+        if suite[
+            "folder"
+        ]:  # lm-eval's own names are looked up where it is: rule prepare_benchmarks
+            known = [path.stem for path in sorted(Path(suite["folder"]).glob("*.yaml"))]
+            if (name := settings.get("task", task)) not in known:
+                raise PipelineError(
+                    f"{where}.tasks.{task}: no {name}.yaml in {suite['folder']}{near(name, known)}"
+                )
 
 
 def check_kinds(where: str, target: dict, instruction: bool, catalogue: Catalogue) -> None:

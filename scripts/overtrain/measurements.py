@@ -83,11 +83,15 @@ def write(rows: list[dict], path: Path, origin: dict) -> None:
     unknown = {key for r in rows for key in r} - set(SCHEMA.names)
     if unknown:
         raise ValueError(f"no measurement column {sorted(unknown)}")
-    content = json.dumps(origin, sort_keys=True).encode()
     rows = [{"source": "ours"} | r for r in rows]
-    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({PROVENANCE: content}))
+    write_table(pa.Table.from_pylist(rows, SCHEMA), path, origin)
+
+
+def write_table(table: pa.Table, path: Path, origin: dict) -> None:
+    """Write any table with the provenance `origin` in the file's metadata."""
+    content = json.dumps(origin, sort_keys=True).encode()
     with whole_file(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table.replace_schema_metadata({PROVENANCE: content}), temporary)
 
 
 def read(path: Path) -> pa.Table:

@@ -39,14 +39,31 @@ class Released:
         return min(wanted, LOGITS // self.model.config.vocab_size)
 
 
-def load_model(checkpoint: Path) -> nn.Module:
-    """The transformers model of a checkpoint directory: float32, on the CPU, and whole."""
+def load_released(checkpoint: Path, text: Examples) -> Released:
+    """The model of a checkpoint directory, on the CPU, checked to be whole and to fit `text`."""
+    model = load_model(checkpoint, torch.float32)
+    longest, largest = model.config.max_position_embeddings, model.config.vocab_size
+    if text.inputs.shape[1] > longest:
+        raise PipelineError(
+            f"{checkpoint}: its context is {longest}; models.*.window asks for "
+            f"{text.inputs.shape[1]}"
+        )
+    if (found := int(max(text.inputs.max(), text.targets.max()))) >= largest:
+        raise PipelineError(
+            f"{checkpoint}: its vocabulary is {largest}; its corpus holds token {found}, so that "
+            "the corpus's tokenizer is not the model's"
+        )
+    return Released(model)
+
+
+def load_model(checkpoint: Path, dtype: torch.dtype) -> nn.Module:
+    """transformers' model of a checkpoint directory, on the CPU, checked to be whole."""
     from transformers import AutoModelForCausalLM
 
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             checkpoint,
-            dtype=torch.float32,
+            dtype=dtype,
             local_files_only=True,
             output_loading_info=True,
             trust_remote_code=False,
@@ -61,18 +78,14 @@ def load_model(checkpoint: Path) -> nn.Module:
     return model
 
 
-def load_released(checkpoint: Path, text: Examples) -> Released:
-    """The model of a checkpoint directory, checked to fit `text`."""
-    model = load_model(checkpoint)
-    longest, largest = model.config.max_position_embeddings, model.config.vocab_size
-    if text.inputs.shape[1] > longest:
-        raise PipelineError(
-            f"{checkpoint}: its context is {longest}; models.*.window asks for "
-            f"{text.inputs.shape[1]}"
+def load_tokenizer(checkpoint: Path):
+    """transformers' tokenizer of a checkpoint directory."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            checkpoint, local_files_only=True, trust_remote_code=False
         )
-    if (found := int(max(text.inputs.max(), text.targets.max()))) >= largest:
-        raise PipelineError(
-            f"{checkpoint}: its vocabulary is {largest}; its corpus holds token {found}, so that "
-            "the corpus's tokenizer is not the model's"
-        )
-    return Released(model)
+    except Exception as error:  # transformers and tokenizers raise what they like
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{checkpoint}: no readable tokenizer ({reason[:200]})") from error

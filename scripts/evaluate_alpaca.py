@@ -1,0 +1,35 @@
+"""Rule evaluate_alpaca: how often each run of a sweep is preferred to the reference run."""
+
+import json
+from pathlib import Path
+
+from overtrain import alpaca, job, measurements, prompts, responses
+from overtrain.catalogue import Catalogue
+from overtrain.judge import open_judge
+from overtrain.provenance import sha256
+
+with job.logged(snakemake.log[0]):
+    w, config = snakemake.wildcards, json.loads(snakemake.params.config)
+    catalogue = Catalogue(snakemake.config)
+    rows = prompts.read(Path(snakemake.input.prompts))
+    texts = [row["instruction"] for row in rows]
+    files = [Path(path) for path in snakemake.input.responses]
+    reference = config["reference"]
+    state = Path("results/state/verdicts", w.model, w.checkpoint, w.task, f"{w.recipe}.jsonl")
+    name = catalogue.config["evaluations"]["alpaca"]["judge"]
+    with open_judge(name, catalogue.judge, snakemake.resources.get("gpu", 0)) as judge:
+        verdicts, found = alpaca.judge_sweep(
+            rows,
+            config["runs"],
+            {path.stem: responses.read(path, texts) for path in files},
+            responses.read(Path(snakemake.input.reference), texts),
+            reference["run"] if w.checkpoint == reference["checkpoint"] else None,
+            judge,
+            state,
+            catalogue.identity(w.model, w.checkpoint) | {"task": w.task, "recipe": w.recipe},
+        )
+    data = {path.stem: sha256(path) for path in files}
+    data |= {key: sha256(Path(snakemake.input[key])) for key in ("prompts", "reference")}
+    origin = job.origin(snakemake, data)
+    alpaca.write_verdicts(verdicts, Path(snakemake.output.verdicts), origin)
+    measurements.write(found, Path(snakemake.output.measurements), origin)

@@ -1,0 +1,16 @@
+"""Rules evaluate_benchmarks(_base): a tuned run, or a checkpoint, on the suite of benchmarks."""
+
+from pathlib import Path
+
+from overtrain import benchmarks, harness, job, measurements, tuned
+
+with job.logged(snakemake.log[0]):
+    own = tuned.Measured(snakemake)
+    suite, folder = own.catalogue.suite, Path(snakemake.input.suite)
+    if tuned.diverged(own.model):
+        found = benchmarks.diverged(folder, suite)
+    else:
+        found = benchmarks.evaluate(own.model, folder, suite, own.device, own.gpus)
+    rows = harness.rows_of(found, own.identity, suite["shots"])
+    origin = own.origin({"suite": benchmarks.read_manifest(folder)["sha256"]})
+    measurements.write(rows, Path(snakemake.output.measurements), origin)

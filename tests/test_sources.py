@@ -1,0 +1,249 @@
+"""What check_sources says of the hub, against a local server: what exists, the nearest, pins."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hub import Handler, run_on_hub, serve
+
+from overtrain import PipelineError, hub, sources
+from overtrain.catalogue import Catalogue
+
+ROOT = Path(__file__).parent.parent
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+MAIN, OTHER, NEWER = "a" * 40, "b" * 40, "c" * 40
+SECRET = "hf_" + "hidden" * 5
+
+CHECK = """
+import json, os, sys
+from pathlib import Path
+os.environ["HF_TOKEN"] = sys.argv[3]
+from overtrain import PipelineError, sources
+
+try:
+    found = sources.check(json.loads(sys.argv[1]), Path(sys.argv[2]))
+    print(json.dumps(found))
+except PipelineError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def source(repository: str, revision: str = "main", files: object = None, kind: str = "model"):
+    change = {"repository": "models.M.hub.repository", "revision": "models.M.revision"}
+    own = {"kind": kind, "repository": repository, "revision": revision}
+    return own | {"files": files, "change": change}
+
+
+def write(folder: Path, sizes: dict[str, int]) -> None:
+    for name, size in sizes.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x" * size)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    amber = root / "models/LLM360/Amber"
+    model = {"config.json": 10, "tokenizer.json": 20, "model.safetensors": 3000}
+    write(amber / MAIN, model | {"pytorch_model.bin": 3000, "README.md": 999, "x/y.bin": 999})
+    write(amber / OTHER, {"config.json": 10, "README.md": 5})
+    c4 = {f"en/c4-train.{i:05d}.gz": 100 + i for i in range(3)}
+    write(root / "datasets/allenai/c4" / MAIN, c4 | {"other/big": 9999})
+    write(root / "datasets/openai/gsm8k" / MAIN, {"main/train.parquet": 70, "README.md": 7})
+    write(root / "models/meta/Judge" / MAIN, {"config.json": 1})
+    return root
+
+
+REFS = {"main": MAIN, "ckpt_000": MAIN, "ckpt_357": MAIN, "ckpt_358": MAIN, "bare": OTHER}
+ASKED = {
+    "good": source("LLM360/Amber", "ckpt_358", "checkpoint"),
+    "beyond": source("LLM360/Amber", "ckpt_410", "checkpoint"),
+    "bare": source("LLM360/Amber", "bare", "checkpoint"),
+    "tokenizer": source("LLM360/Amber", "main", {"names": ["tokenizer.json"]}),
+    "misspelt": source("LLM360/Ambre", "main", "checkpoint"),
+    "web": source(
+        "allenai/c4", files={"template": "en/c4-train.{:05d}.gz", "count": 3}, kind="dataset"
+    ),
+    "less": source(
+        "allenai/c4", files={"template": "en/c4-train.{:05d}.gz", "count": 5}, kind="dataset"
+    ),
+    "folder": source("allenai/c4", files={"folder": "en"}, kind="dataset"),
+    "no_folder": source("allenai/c4", files={"folder": "python"}, kind="dataset"),
+    "whole": source("openai/gsm8k", kind="dataset"),
+    "commit": source("openai/gsm8k", MAIN, kind="dataset"),
+}
+
+
+class Gated(Handler):
+    """meta/Judge tells all what there is, and lets in those with the token."""
+
+    def respond(self) -> None:
+        allowed = self.headers.get("Authorization") == f"Bearer {SECRET}"
+        if "meta/Judge" in self.path and self.path.endswith("auth-check") and not allowed:
+            self.refuse(403, "GatedRepo", "Access is restricted")
+        else:
+            super().respond()
+
+    def information(self, name: str, commit: str, folder: Path) -> dict:
+        return super().information(name, commit, folder) | {"gated": "manual"}
+
+
+class Down(Handler):
+    def respond(self) -> None:
+        self.refuse(503, "Down", "Service Unavailable")
+
+
+def ask(root: Path, asked: dict, refs=REFS, handler=Handler, token=SECRET):
+    """(answers or the line of the error, requests, what the process said)."""
+    pins = root.parent / "pins.json"
+    with serve(root, refs, handler) as server:
+        done = run_on_hub(server, root.parent / "h", CHECK, json.dumps(asked), str(pins), token)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), server.requests, done.stdout + done.stderr
+
+
+@pytest.fixture
+def found(root: Path) -> tuple[dict, list[str]]:
+    return ask(root, ASKED)[:2]
+
+
+def test_what_exists_is_found_with_the_bytes_that_are_needed(found: tuple, root: Path) -> None:
+    answers, requests = found
+    good = {key for key, answer in answers.items() if not answer["problem"]}
+    assert good == {"good", "tokenizer", "web", "folder", "whole", "commit"}
+    sizes = {key: answers[key]["bytes"] for key in good}
+    assert sizes == {
+        "good": 10 + 20 + 3000,  # neither the pickled copy nor what is no checkpoint
+        "tokenizer": 20,
+        "web": 100 + 101 + 102,
+        "folder": 100 + 101 + 102,
+        "whole": 77,
+        "commit": 77,
+    }
+    assert all(answers[key]["exists"] and answers[key]["commit"] == MAIN for key in good)
+    assert not any("/resolve/" in request for request in requests)  # nothing is downloaded
+    assert sum("/refs" in request for request in requests) <= 3  # once a repository
+    pins = json.loads((root.parent / "pins.json").read_text())
+    assert pins["models/LLM360/Amber@ckpt_358"] == MAIN
+    assert not any("ckpt_410" in pin or "Ambre" in pin for pin in pins)
+
+
+def test_what_does_not_exist_comes_with_the_nearest_and_the_key(found: tuple) -> None:
+    answers = found[0]
+    assert answers["beyond"]["problem"] == (
+        "LLM360/Amber at ckpt_410: no such revision; nearest ckpt_358, ckpt_357, ckpt_000 (of 5); "
+        "change models.M.revision"
+    )
+    assert answers["beyond"]["nearest"] == ["ckpt_358", "ckpt_357", "ckpt_000"]
+    assert not answers["beyond"]["exists"] and answers["beyond"]["commit"] is None
+    assert answers["misspelt"]["problem"] == (
+        f"LLM360/Ambre: {hub.NO_REPOSITORY}; nearest LLM360/Amber; "
+        f"change models.M.hub.repository, or {sources.AGAIN} once it is there"
+    )
+    assert "needs config.json and model*.safetensors" in answers["bare"]["problem"]
+    assert "it has no file en/c4-train.00003.gz (2 missing)" in answers["less"]["problem"]
+    assert "it has no folder python" in answers["no_folder"]["problem"]
+    assert not any("\n" in (answer["problem"] or "") for answer in answers.values())
+
+
+def test_the_table_has_totals_and_what_cannot_be_used_first(found: tuple, tmp_path: Path) -> None:
+    text = sources.table(found[0], tmp_path)
+    lines = text.splitlines()
+    assert lines[2].startswith("- LLM360/Amber at ckpt_410")
+    assert "| good | LLM360/Amber | ckpt_358 | aaaaaaaaaaaa | 0.00 GB |  |" in lines
+    assert sum(line.endswith("| not usable |") for line in lines) == 5
+    big = {"bytes": 4 * 10**9, "problem": None, "notes": [], "gated": False}
+    same = {"kind": "model", "repository": "a/b", "revision": "main", "commit": MAIN} | big
+    text = sources.table({"x": same, "y": same, "z": same | {"commit": OTHER}}, tmp_path)
+    assert "All models: 8.00 GB." in text  # one commit counts once
+    assert "Free on the disk of results: " in text
+
+
+def test_a_pinned_commit_stays_when_its_branch_moves(root: Path) -> None:
+    asked = {"whole": ASKED["whole"]}
+    ask(root, asked)
+    write(root / "datasets/openai/gsm8k" / NEWER, {"main/train.parquet": 71})
+    answers, *_ = ask(root, asked, {"main": NEWER})
+    assert answers["whole"]["commit"] == MAIN and answers["whole"]["problem"] is None
+    (note,) = answers["whole"]["notes"]
+    assert note.startswith("main has moved from its pinned commit aaaaaaaaaaaa")
+    assert "cccccccccccc" in note and "pins.json" in note
+    pins = json.loads((root.parent / "pins.json").read_text())
+    assert pins == {"datasets/openai/gsm8k@main": MAIN}
+
+
+def test_a_pinned_commit_that_vanished_is_said(root: Path) -> None:
+    asked = {"whole": ASKED["whole"]}
+    ask(root, asked)
+    folder = root / "datasets/openai/gsm8k"
+    (folder / MAIN).rename(folder / NEWER)
+    problem = ask(root, asked, {"main": NEWER})[0]["whole"]["problem"]
+    assert f"its pinned commit {MAIN} is gone, and main is {NEWER}; remove its line" in problem
+
+
+@pytest.mark.parametrize("token", ["", SECRET])
+def test_a_gated_repository_needs_a_token_that_is_told_nowhere(root: Path, token: str) -> None:
+    answers, requests, said = ask(root, {"j": source("meta/Judge")}, handler=Gated, token=token)
+    expected = None if token else f"meta/Judge: {hub.GATED}; then {sources.AGAIN}"
+    assert answers["j"]["problem"] == expected
+    assert answers["j"]["exists"] and answers["j"]["gated"]
+    assert SECRET not in said + "".join(requests) + (root.parent / "pins.json").read_text()
+
+
+def test_a_hub_that_is_down_is_one_line(root: Path) -> None:
+    line = ask(root, {"whole": ASKED["whole"]}, handler=Down)[0]
+    assert line.startswith("openai/gsm8k: HfHubHTTPError: ") and "\n" not in line
+    assert not (root.parent / "pins.json").exists()
+
+
+def test_rules_take_the_commit_or_stop(found: tuple, tmp_path: Path) -> None:
+    path = tmp_path / "sources.json"
+    path.write_text(json.dumps({"sources": found[0]}))
+    own = {"dataset": "openai/gsm8k", "revision": "main"}
+    assert sources.pin([str(path)], "whole", own) == own | {"revision": MAIN}
+    assert sources.pin([], "whole", own) == own  # no source of the hub's
+    with pytest.raises(PipelineError, match="ckpt_410: no such revision; nearest ckpt_358"):
+        sources.pin([str(path)], "beyond", own)
+    with pytest.raises(PipelineError, match="does not have unknown; run"):
+        sources.pin([str(path)], "unknown", own)
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def test_the_configuration_asks_for_all_that_its_targets_name() -> None:
+    catalogue = Catalogue(CONFIG)
+    asked = catalogue.sources
+    for model in ("OLMo-1B", "OLMo-2-7B", "LLM360-Amber"):
+        for name, point in CONFIG["models"][model]["hub"]["checkpoints"].items():
+            assert asked[f"models.{model}.hub.checkpoints.{name}"]["revision"] == point["revision"]
+    assert asked["corpora.c4.source"]["files"]["count"] == 1024
+    assert asked["tasks.starcoder_python.source"]["files"] == {"folder": "python"}
+    assert asked["prompts.alpaca_eval.source"]["files"] == {"names": ["alpaca_eval.json"]}
+    assert asked["judges.llama3_70b"]["repository"] == CONFIG["judges"]["llama3_70b"]["model"]
+    assert not any("OLMo-10K" in key or "sympy" in key for key in asked)
+    for source in asked.values():  # every key that a line tells to change is there
+        for what, key in source["change"].items():
+            if what == "revision" and key.startswith("judges"):
+                continue
+            level = CONFIG
+            parts = key.split(".")
+            while parts:  # names may have points (0.04T)
+                size = next(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in level)
+                level, parts = level[".".join(parts[:size])], parts[size:]
+            assert level == source[what]
+    assert catalogue.sources_of("tasks", "gsm8k") == ["results/sources.json"]
+    assert catalogue.sources_of("tasks", "sympy_docs") == []
+    assert catalogue.sources_of("models", "OLMo-1") == []  # not a prefix of another's name
+
+
+def test_stand_ins_are_published_here_and_not_asked_for() -> None:
+    config = json.loads(json.dumps(CONFIG))
+    config["model_sets"]["released_1b"] = ["OLMo-10K-hub"]
+    catalogue = Catalogue(config)
+    assert not any("OLMo-10K-hub" in key for key in catalogue.sources)
+    assert any("OLMo-1B" in key for key in catalogue.sources)  # Table 1 still names it
+    assert catalogue.sources_of("models", "OLMo-10K-hub") == []
+    assert catalogue.published_revision("OLMo-10K-hub", "0.84M") == ["results/hub/OLMo-10K/0.84M"]
+    assert catalogue.published_revision("OLMo-1B", "3.1T") == []
