@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +27,6 @@ SCHEMA = pa.schema(
 )
 
 
-ROOT = Path(sysconfig.get_paths()["purelib"])
 NAME = re.compile(r"^\s*(?:async\s+def|def|class)\s+(\w+)", re.M)
 
 
@@ -83,40 +80,13 @@ def from_packages(source: dict) -> tuple[list[dict], str]:
 
     Names that the packages `without` define are left out: models may be tuned on these.
     """
-    texts = (path.read_text("utf-8", "replace") for path in files_of(source["without"]))
-    taken = {name for text in texts for name in NAME.findall(text)}
-    found: dict[str, dict] = {}
-    for path in files_of(source["packages"]):
-        _, tree = docstrings.parse(path, docstrings.QUOTES)
-        for node in docstrings.definitions(tree) if tree else []:
-            if not isinstance(node, docstrings.DEFINITIONS) or node.name.startswith("_"):
-                continue
-            instruction = f"What is {node.name}?"
-            answer = shorten(docstrings.docstring_of(node) or "", source["answer"])
-            fits = len(instruction) <= source["question"] and " " in answer
-            if fits and node.name not in taken:
-                row = {"instruction": instruction, "dataset": package_of(path), "answer": answer}
-                found.setdefault(instruction, row)
-    rows = sorted(found.values(), key=lambda row: seed_of("prompt", row["instruction"]))
+    files, _ = docstrings.files_of(source["without"])
+    taken = {name for path in files for name in NAME.findall(path.read_text("utf-8", "replace"))}
+    asked = docstrings.questions(source["packages"], source["question"], source["answer"])
+    rows = [
+        {"instruction": q.question, "dataset": q.package, "answer": q.answer}
+        for q in asked
+        if q.name not in taken
+    ]
+    rows.sort(key=lambda row: seed_of("prompt", row["instruction"]))
     return rows, "installed packages"
-
-
-def files_of(packages: list[str]) -> Iterator[Path]:
-    for package in packages:
-        files = sorted((ROOT / package.replace(".", "/")).rglob("*.py"))
-        if not files:
-            raise PipelineError(f"{package}: no Python files under {package}/; is it installed?")
-        yield from files
-
-
-def package_of(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0]
-
-
-def shorten(text: str, characters: int) -> str:
-    """The first sentence of a docstring on one line, cut between words to `characters`."""
-    paragraph = docstrings.fold(text).strip().partition("\n\n")[0]
-    sentence = " ".join(paragraph.split()).split(". ")[0]
-    if len(sentence) > characters:
-        sentence = sentence[: characters + 1].rpartition(" ")[0]
-    return sentence
