@@ -384,12 +384,9 @@ def test_a_run_asked_to_end_saves_first_and_goes_on(long, checkpoint, task, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, LORA])
-def test_two_processes_share_a_model_and_train_what_one_does(
-    lora, run, job, checkpoint, task, tmp_path
-):
-    """FSDP2 for real, on the CPU."""
-    job = replace(job, lora=lora)
+def test_two_processes_share_a_model_and_train_what_one_does(job, checkpoint, task, tmp_path):
+    """FSDP2 for real, on the CPU, here of a model with an adapter."""
+    job = replace(job, lora=LORA)
     one = tune(job, checkpoint, task, tmp_path / "one")
     machine = Machine(micro_batch=2, save_steps=1000, processes=2)
     two = tune(job, checkpoint, task, tmp_path / "two", machine)
@@ -417,7 +414,7 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
     (tmp_path / "whole.safetensors").write_bytes(whole["model.safetensors"])
     expected = load_file(tmp_path / "whole.safetensors")
     for name, tensor in found.items():
-        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=2e-3)
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-4)
 
 
 # --- what can be wrong ----------------------------------------------------------------------------
