@@ -41,7 +41,7 @@ class Released:
 
 def load_released(checkpoint: Path, text: Examples) -> Released:
     """The model of a checkpoint directory, on the CPU, checked to be whole and to fit `text`."""
-    model = load_model(checkpoint, torch.float32)
+    model = load_model(checkpoint)
     longest, largest = model.config.max_position_embeddings, model.config.vocab_size
     if text.inputs.shape[1] > longest:
         raise PipelineError(
@@ -56,7 +56,7 @@ def load_released(checkpoint: Path, text: Examples) -> Released:
     return Released(model)
 
 
-def load_model(checkpoint: Path, dtype: torch.dtype) -> nn.Module:
+def load_model(checkpoint: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     """transformers' model of a checkpoint directory, on the CPU, checked to be whole."""
     from transformers import AutoModelForCausalLM
 

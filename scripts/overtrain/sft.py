@@ -341,7 +341,7 @@ def train(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) ->
         PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
     set_seed(arguments.seed)
     trainer = Trainer(
-        model=load_model(base, torch.float32),
+        model=load_model(base),
         args=arguments,
         train_dataset=data,
         processing_class=chat.load_tokenizer(base, job.template),
@@ -447,7 +447,7 @@ def main() -> None:
 
 def assemble(base: Path, job: Job, tensors: dict[str, Tensor]) -> PreTrainedModel:
     """The tuned model, on the CPU, with an adapter merged into its weights."""
-    model = load_model(base, torch.float32)
+    model = load_model(base)
     if job.lora is None:
         model.load_state_dict(tensors)
         return model
@@ -461,7 +461,7 @@ def assemble(base: Path, job: Job, tensors: dict[str, Tensor]) -> PreTrainedMode
 @torch.no_grad()
 def distance_from(base: Path, model: PreTrainedModel) -> float:
     """Euclidean norm of the change of all weights."""
-    before = dict(load_model(base, torch.float32).named_parameters())
+    before = dict(load_model(base).named_parameters())
     squares = [(p - before[name]).double().square().sum() for name, p in model.named_parameters()]
     return float(torch.stack(squares).sum().sqrt())
 
