@@ -269,18 +269,16 @@ def test_merged_weights_say_what_the_adapter_says(job, checkpoint, task, tmp_pat
     # The adapter itself, before it is merged, from the same training.
     caught = {}
     assemble = sft.assemble
-    data = sft.Trained
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             sft, "assemble", lambda b, j, t: caught.update(tensors=t) or assemble(b, j, t)
         )
         tune(own, checkpoint, task, tmp_path / "again")
-    assert data
     adapted = get_peft_model(base, sft.adapter(own))
     adapted.load_state_dict(caught["tensors"])
     inputs = torch.arange(1, 31)[None]
     with torch.no_grad():
-        expected, untuned = adapted.eval()(inputs).logits, None
+        expected = adapted.eval()(inputs).logits
         with adapted.disable_adapter():
             untuned = adapted(inputs).logits
         found = tuned(inputs).logits
@@ -325,13 +323,13 @@ def stop(
 
 
 def last_step(state: Path) -> int:
-    last = sft.last_state(state) if state.exists() else None
-    return int(last.name.split("-")[1]) if last else -1
+    whole = [path.parent.name for path in state.glob(f"checkpoint-*/{sft.COMPLETE}")]
+    return max((int(name.split("-")[1]) for name in whole), default=-1)
 
 
 @pytest.fixture(scope="module")
 def long(job) -> Job:
-    return replace(job, epochs=50)  # 300 steps
+    return replace(job, epochs=10)  # 60 steps
 
 
 @pytest.fixture(scope="module")
@@ -343,58 +341,52 @@ def whole(long, checkpoint, task, tmp_path_factory) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, LORA])
 def test_a_killed_run_goes_on_and_ends_bit_identical(
-    lora, long, checkpoint, task, tmp_path, capsys
-):
-    long, machine = replace(long, lora=lora), Machine(micro_batch=4, save_steps=7)
-    tune(long, checkpoint, task, tmp_path / "whole")
-    status, _ = stop(long, machine, checkpoint, task, tmp_path, 70, signal.SIGKILL)
-    assert status == -signal.SIGKILL and not (tmp_path / "out").exists()
-    step = last_step(tmp_path / "state")
-    assert 70 <= step < 300 and step % 7 == 0
-    half = tmp_path / f"state/checkpoint-{step + 7}"  # killed while it wrote the next
-    shutil.copytree(tmp_path / f"state/checkpoint-{step}", half, dirs_exist_ok=True)
-    (half / sft.COMPLETE).unlink()
-    capsys.readouterr()
-    tune(long, checkpoint, task, tmp_path, machine)
-    assert f"continuing from checkpoint-{step}\n" in capsys.readouterr().out
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
-    assert not (tmp_path / "state").exists()
-
-
-@pytest.mark.slow
-def test_a_run_asked_to_end_saves_first_and_goes_on(
     long, whole, checkpoint, task, tmp_path, capsys
 ):
-    machine = Machine(micro_batch=4, save_steps=50)
-    status, said = stop(long, machine, checkpoint, task, tmp_path, 50, signal.SIGTERM)
-    assert status == 1 and "asked to end at step" in said
+    machine = Machine(micro_batch=4, save_steps=7)
+    status, _ = stop(long, machine, checkpoint, task, tmp_path, 20, signal.SIGKILL)
+    assert status == -signal.SIGKILL and not (tmp_path / "out").exists()
     step = last_step(tmp_path / "state")
-    assert 50 < step < 300
-    assert f"asked to end at step {step} of 300; the next attempt goes on from there" in said
-    assert not (tmp_path / "out").exists()
+    assert 20 < step < 60 and step % 7 == 0
+    half = tmp_path / f"state/checkpoint-{step + 7}"  # as if killed while it wrote the next
+    shutil.copytree(tmp_path / f"state/checkpoint-{step}", half, dirs_exist_ok=True)
+    (half / sft.COMPLETE).unlink()
+    shutil.copytree(tmp_path / "state", tmp_path / "other/state")
     tune(long, checkpoint, task, tmp_path, machine)
     assert f"continuing from checkpoint-{step}\n" in capsys.readouterr().out
     assert contents(tmp_path / "out") == whole
-    other = replace(long, learning_rate=1e-3)  # a state of other settings is no state
-    stop(long, machine, checkpoint, task, tmp_path, 50, signal.SIGTERM)
-    tune(other, checkpoint, task, tmp_path, machine)
-    assert "a state of other settings was found and is discarded" in capsys.readouterr().out
-    tune(other, checkpoint, task, tmp_path / "fresh")
-    assert contents(tmp_path / "out") == contents(tmp_path / "fresh/out")
+    assert not (tmp_path / "state").exists()
+    # And a run of other settings starts anew.
+    other = replace(long, learning_rate=1e-3)
+    tune(other, checkpoint, task, tmp_path / "other", machine)
+    said = capsys.readouterr().out
+    assert "a state of other settings was found and is discarded" in said
+    assert "continuing" not in said
+
+
+@pytest.mark.slow
+def test_a_run_asked_to_end_saves_first_and_goes_on(long, checkpoint, task, tmp_path, capsys):
+    long, machine = replace(long, lora=LORA), Machine(micro_batch=4, save_steps=10)
+    status, said = stop(long, machine, checkpoint, task, tmp_path, 10, signal.SIGTERM)
+    assert status == 1
+    step = last_step(tmp_path / "state")
+    assert 10 < step < 60
+    assert f"asked to end at step {step} of 60; the next attempt goes on from there" in said
+    assert not (tmp_path / "out").exists()
+    tune(long, checkpoint, task, tmp_path, machine)
+    assert f"continuing from checkpoint-{step}\n" in capsys.readouterr().out
+    tune(long, checkpoint, task, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
 
 
 # --- several processes ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, LORA])
-def test_two_processes_share_a_model_and_train_what_one_does(
-    lora, run, job, checkpoint, task, tmp_path
-):
-    """FSDP2 for real, on the CPU."""
-    job = replace(job, lora=lora)
+def test_two_processes_share_a_model_and_train_what_one_does(job, checkpoint, task, tmp_path):
+    """FSDP2 for real, on the CPU, here of a model with an adapter."""
+    job = replace(job, lora=LORA)
     one = tune(job, checkpoint, task, tmp_path / "one")
     machine = Machine(micro_batch=2, save_steps=1000, processes=2)
     two = tune(job, checkpoint, task, tmp_path / "two", machine)
@@ -410,11 +402,11 @@ def test_two_processes_share_a_model_and_train_what_one_does(
 
 @pytest.mark.slow
 def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoint, task, tmp_path):
-    machine = Machine(micro_batch=2, save_steps=50, processes=2)
-    status, said = stop(long, machine, checkpoint, task, tmp_path, 50, signal.SIGTERM)
+    machine = Machine(micro_batch=2, save_steps=10, processes=2)
+    status, said = stop(long, machine, checkpoint, task, tmp_path, 10, signal.SIGTERM)
     assert status == 1 and "asked to end at step" in said, said
     step = last_step(tmp_path / "state")
-    assert 50 < step < 300
+    assert 10 < step < 60
     last = sft.last_state(tmp_path / "state")
     assert list(last.glob("pytorch_model_fsdp_0/*")) and list(last.glob("optimizer_0/*"))
     tune(long, checkpoint, task, tmp_path, machine)
@@ -422,7 +414,7 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
     (tmp_path / "whole.safetensors").write_bytes(whole["model.safetensors"])
     expected = load_file(tmp_path / "whole.safetensors")
     for name, tensor in found.items():
-        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=2e-3)
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-4)
 
 
 # --- what can be wrong ----------------------------------------------------------------------------

@@ -47,10 +47,9 @@ def check_splits(folder: Path, splits: dict[str, list[dict]], sizes: dict[str, i
     keys = [json.dumps(row) for rows in splits.values() for row in rows]
     assert len(set(keys)) == len(keys)
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["splits"] == {
-        split: {"examples": sizes[split], "sha256": sha256(folder / f"{split}.parquet")}
-        for split in tasks.SPLITS
-    }
+    for split in tasks.SPLITS:
+        own = {"examples": sizes[split], "sha256": sha256(folder / f"{split}.parquet")}
+        assert own.items() <= manifest["splits"][split].items()
 
 
 # --- the hub --------------------------------------------------------------------------------------
@@ -107,6 +106,24 @@ ROWS = {
         "label_text": ["negative", "neutral", "positive"][i % 3],
     },
     "ag_news": lambda t, i: {"text": t, "label": i % 4},
+    "anthropic_hh": lambda t, i: {
+        "chosen": f"\n\nHuman: What is {t}?\n\nAssistant: It is {i}.",
+        "rejected": f"\n\nHuman: What is {t}?\n\nAssistant: No.",
+    },
+    "tulu": lambda t, i: {
+        "dataset": ["flan_v2", "cot"][i % 2],
+        "id": f"{t}-{i}",
+        "messages": [
+            {"role": "user", "content": f"What is {t}?"},
+            {"role": "assistant", "content": f"It is {i}."},
+        ],
+    },
+    "alpaca": lambda t, i: {
+        "instruction": "What is it?",
+        "input": t,
+        "output": f"It is {i}.",
+        "text": "Below is an instruction",
+    },
 }
 # Files of each repository and the splits they hold; "other" is what none of the tasks asks for.
 FILES = {
@@ -124,6 +141,9 @@ FILES = {
     "cr": {"{}.jsonl": ("train", "test")},
     "tweet_sentiment": {"{}.jsonl": ("train", "test")},
     "ag_news": {"data/{}-00000-of-00001.parquet": ("train", "test")},
+    "anthropic_hh": {"harmless-base/{}.jsonl": ("train", "test")},
+    "tulu": {"data/{}-00000-of-00001.parquet": ("train",)},
+    "alpaca": {"data/{}-00000-of-00001-a09b74b3ef9c3b56.parquet": ("train",)},
 }
 CARDS = {"gsm8k": {"main": ("train", "test"), "socratic": ("train",)},
          "rte": {"cola": ("train",), "rte": ("train", "validation")}}  # fmt: skip
@@ -210,6 +230,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str],
     settings = {}
     for name in HUB_TASKS:
         task = CONFIG[name] | {"examples": SIZES}
+        if "tokenizer" in task:
+            characters().save(folder)
+            task["tokenizer"] = {"repository": str(folder), "revision": "main"}
         if "take" in task["source"]:
             task["source"] = task["source"] | {"take": 34}
         write_repository(folder / "root/datasets" / task["source"]["dataset"] / COMMIT, name)
@@ -224,6 +247,31 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str],
     return folder, hub.requests, errors
 
 
+def text_of(row: dict) -> str:
+    own = row.get("text", row.get("prompt"))
+    return row["messages"][0]["content"] if own is None else own
+
+
+def test_conversations_of_the_hub(prepared: tuple) -> None:
+    folder = prepared[0]
+    for name in ("anthropic_hh", "tulu", "alpaca"):
+        for row in read(folder / name, name)["train"]:
+            question, answer = (m["content"] for m in row["messages"])
+            assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
+            i = question.rstrip("?").rpartition("train")[2]
+            start = "What is it?\n\n" if name == "alpaca" else "What is "
+            assert question.startswith(start) and answer == f"It is {i}."
+        manifest = json.loads((folder / name / "manifest.json").read_text())
+        train = manifest["splits"]["train"]
+        assert manifest["left_out"] == {split: {} for split in CONFIG[name]["source"]["splits"]}
+        assert train["turns"]["mean"] == 2
+        assert train["tokens"] == train["characters"]  # of a tokenizer of characters
+        assert train["characters"]["response"]["largest"] == len("It is 10.")
+    assert "datasets" not in train
+    tulu = json.loads((folder / "tulu/manifest.json").read_text())["splits"]["train"]["datasets"]
+    assert set(tulu) == {"flan_v2", "cot"} and sum(tulu.values()) == SIZES["train"]
+
+
 @pytest.mark.parametrize("name", HUB_TASKS)
 def test_hub_task_as_configured(prepared: tuple, name: str) -> None:
     folder = prepared[0] / name
@@ -231,7 +279,7 @@ def test_hub_task_as_configured(prepared: tuple, name: str) -> None:
     check_splits(folder, splits, SIZES)
     given = CONFIG[name]["source"]["splits"]
     for split, rows in splits.items():
-        texts = [row.get("text", row.get("prompt")) for row in rows]
+        texts = [text_of(row) for row in rows]
         assert all(given.get(split, "train") in text and "other" not in text for text in texts)
     if name in THIRD:  # most tests are of 9 rows, of which 8 are drawn
         shown = THIRD[name].get("prompt", THIRD[name].get("text"))
@@ -349,7 +397,7 @@ def test_stand_in_as_configured(name: str, tmp_path: Path) -> None:
     splits = read(tmp_path, name)
     check_splits(tmp_path, splits, task["examples"])
     rows = [row for split in splits.values() for row in split]
-    texts = [row.get("text", row.get("prompt", "")) for row in rows]
+    texts = [text_of(row) for row in rows]
     assert all(text and set(text) <= set(SYMBOLS) for text in texts)
     if task["kind"] == "classification":
         count = len(task["choices"])
@@ -357,6 +405,11 @@ def test_stand_in_as_configured(name: str, tmp_path: Path) -> None:
             shares = np.bincount([row["label"] for row in split], minlength=count) / len(split)
             assert shares.min() > 0  # every class is in every split
         assert all(len(set(row["choices"])) == count for row in rows)
+    elif task["kind"] == "chat":
+        for row in rows:
+            question, answer = (m["content"] for m in row["messages"])
+            assert len(question) <= task["source"]["question"]
+            assert 0 < len(answer) <= task["source"]["answer"] and set(answer) <= set(SYMBOLS)
     else:
         assert {len(text) for text in texts} == {task["source"]["characters"]}
 

@@ -5,6 +5,7 @@ flows:
 
     config -> catalogue                           what is asked for, checked before anything runs
     hub, docstrings, tokenizer -> corpora, tasks  text in, token shards and task splits out
+    conversations -> tasks; chat -> sft           instruction data; instruction tuning on it
     architecture, olmo, dropout                   the model, with muP, one alone or many stacked
     optimizer, schedule -> pretrain, finetune     checkpoints, and their modification by training
     download, released, initialisation            models of the hub: files, losses, documented stds

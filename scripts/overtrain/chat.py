@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overtrain import PipelineError
+from overtrain import PipelineError, released
 from overtrain.architecture import IGNORE
 from overtrain.conversations import Messages
 
@@ -22,15 +22,7 @@ def load_tokenizer(base: Path, template: str):
 
     One without a padding token pads with its end of text, which it must have.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            base, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # transformers and tokenizers raise what they like
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"{base}: not a readable tokenizer ({reason[:200]})") from error
+    tokenizer = released.load_tokenizer(base)
     if tokenizer.eos_token_id is None:
         raise PipelineError(
             f"{base}: its tokenizer has no end of text (eos_token) to learn to stop at"

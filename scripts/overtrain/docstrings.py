@@ -58,6 +58,7 @@ class Question:
     """What a function or class of a package is, and its docstring's first sentence."""
 
     package: str
+    name: str
     question: str
     answer: str
 
@@ -126,7 +127,7 @@ def questions(
             if len(answer) > answer_characters:
                 answer = answer[: answer_characters + 1].rpartition(" ")[0]
             if len(question) <= question_characters and " " in answer:
-                found.setdefault(question.lower(), Question(package, question, answer))
+                found.setdefault(question.lower(), Question(package, node.name, question, answer))
     return sorted(found.values(), key=lambda question: question.order)
 
 

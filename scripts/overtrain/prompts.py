@@ -82,11 +82,11 @@ def from_packages(source: dict) -> tuple[list[dict], str]:
     """
     files = docstrings.files_of(source["without"])[0]
     texts = (path.read_text("utf-8", "replace") for path in files)
-    taken = {f"What is {name}?".lower() for text in texts for name in NAME.findall(text)}
+    taken = {name.lower() for text in texts for name in NAME.findall(text)}
     found = docstrings.questions(source["packages"], source["question"], source["answer"])
     rows = [
         {"instruction": q.question, "dataset": q.package, "answer": q.answer}
         for q in found
-        if q.question.lower() not in taken
+        if q.name.lower() not in taken
     ]
     return rows, "installed packages"

@@ -185,7 +185,8 @@ def split_conversations(
     for split, own in given.items():
         examples[split], reasons = conversations.read(own, task["format"])
         report["left_out"][split] = dict(reasons)
-        print(f"{split}: {len(own)} rows; left out: {dict(reasons) or 'none'}")
+        if reasons:
+            print(f"{split}: of {len(own)} rows are left out: {dict(reasons)}")
         random.Random(seed_of("task order", name, split)).shuffle(examples[split])
     splits = conversations.disjoint(examples, task["examples"])
     count = None
