@@ -1,11 +1,15 @@
 """What check_sources says of the hub, against a local server: what exists, the nearest, pins."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from hub import Handler, run_on_hub, serve
+from hub import Handler, on_hub, run_on_hub, serve
 
 from overtrain import hub, sources
 from overtrain.catalogue import Catalogue
@@ -234,7 +238,7 @@ def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
     assert first == gsm8k | {"source": gsm8k["source"] | {"revision": MAIN}}
     assert chat["tokenizer"]["revision"] == chat["source"]["revision"] == MAIN
     assert wrong == (
-        "openai/gsm8k at mian: no such revision; nearest main (of 1); "
+        "openai/gsm8k at mian: no such revision; nearest main (of 4); "
         "change tasks.missing.source.revision"
     )
     assert same == here
@@ -288,3 +292,46 @@ def test_a_figure_more_changes_the_slice_and_little_of_it_is_printed() -> None:
     config["task_sets"]["hh"] = ["alpaca"]
     assert Catalogue(config).sources_slice() != before
     assert len(before) < 200
+
+
+# --- the rules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_rules_refuse_what_is_missing_and_go_on_with_what_is_there(
+    repository: Path, root: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "copy", symlinks=True))
+    amber = root / "models/LLM360/Amber"
+    (amber / MAIN / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    refs = {"main": MAIN} | {f"ckpt_{i:03d}": MAIN for i in range(359)}
+    good, bad = (f"results/checkpoints/LLM360-Amber/{name}" for name in ("1.1T", "1.3T"))
+
+    def run(server, *arguments: str) -> str:
+        line = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+        environment = on_hub(server, tmp_path / "h") | {"HF_TOKEN": SECRET}
+        done = subprocess.run(line, cwd=copy, env=environment, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    with serve(root, refs) as server:
+        said = run(server, "--", "check_sources")
+        line = "LLM360/Amber at ckpt_410: no such revision; nearest ckpt_358, ckpt_357, ckpt_356"
+        change = "change models.LLM360-Amber.hub.checkpoints.1.3T.revision"
+        assert said.count(f"{line} (of 360); {change}") == 1  # for a person, on the terminal
+        said = run(server, "-k", "--", good, bad, "results/tasks/trec/manifest.json")
+        assert f"error: {line} (of 360); {change}" in said
+        assert f"error: SetFit/TREC-QC: {hub.NO_REPOSITORY}" in said
+        assert (copy / good / "model.safetensors").exists() and not (copy / bad).exists()
+        assert json.loads((copy / good / "manifest.json").read_text())["commit"] == MAIN
+        # Another revision is asked for: the check is made again, and only that one fetched.
+        name = {"hub": {"checkpoints": {"1.3T": {"revision": "ckpt_300"}}}}
+        other = ["--config", f"models={json.dumps({'LLM360-Amber': name})}"]
+        planned = run(server, "-n", *other, "--", "results/sources.json", good, bad)
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE))
+        assert jobs == {"check_sources": "1", "download_checkpoint": "1", "total": "2"}, planned
+        run(server, *other, "--", bad)
+        assert json.loads((copy / bad / "manifest.json").read_text())["revision"] == "ckpt_300"
+    for path in copy.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    text = (copy / "results/sources.md").read_text()
+    assert "| models.LLM360-Amber.hub.checkpoints.1.3T | LLM360/Amber | ckpt_410 |" in text
