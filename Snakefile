@@ -105,6 +105,7 @@ include: "rules/draw.smk"
 rule all_figures:
     default_target: True
     input:
+        catalogue.check_first(),
         [
             f"results/figures/{p}/{f}.pdf"
             for p, f in catalogue.targets("figures", here=True)

@@ -2,10 +2,6 @@
 
 
 rule build_corpus:
-    input:
-        sources=lambda wildcards: ancient(
-            catalogue.sources_of("corpora", wildcards.corpus)
-        ),
     output:
         corpus=directory("results/corpora/{corpus}"),
     log:

@@ -30,9 +30,6 @@ rule publish_checkpoint:
 
 rule download_checkpoint:
     input:
-        sources=lambda wildcards: ancient(
-            catalogue.sources_of("models", wildcards.model)
-        ),
         revision=lambda wildcards: catalogue.published_revision(
             wildcards.model, wildcards.checkpoint
         ),

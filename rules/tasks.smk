@@ -2,8 +2,6 @@
 
 
 rule prepare_task:
-    input:
-        sources=lambda wildcards: ancient(catalogue.sources_of("tasks", wildcards.task)),
     output:
         train="results/tasks/{task}/train.parquet",
         validation="results/tasks/{task}/validation.parquet",

@@ -11,10 +11,7 @@ with job.logged(snakemake.log[0]):
     if config["kind"] == "docstrings":
         manifest = corpora.build_from_docstrings(config, folder, snakemake.threads)
     else:
-        answers, key = snakemake.input.sources, f"corpora.{snakemake.wildcards.corpus}"
-        config["source"] = sources.pin(answers, f"{key}.source", config["source"])
-        vocabulary = config["tokenizer"]
-        vocabulary["hub"] = sources.pin(answers, f"{key}.tokenizer.hub", vocabulary["hub"])
+        config = sources.pin(snakemake.config, "corpora", snakemake.wildcards.corpus, config)
         work = folder.with_name(f"{folder.name}.work")
         manifest = corpora.build_from_hub(config, folder, work, snakemake.threads)
     origin = job.origin(snakemake, {"corpus": manifest["sha256"]})

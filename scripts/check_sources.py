@@ -1,16 +1,16 @@
 """Rule check_sources: which models and data sets the hub has, at which commit, and how large."""
 
-import json
 import os
 from pathlib import Path
 
 from overtrain import job, sources
+from overtrain.catalogue import Catalogue
 from overtrain.provenance import whole_file, write_json
 
 terminal = os.fdopen(os.dup(2), "w")  # the log takes the streams, and a person should see this
 with job.logged(snakemake.log[0]):
-    config = json.loads(snakemake.params.config)
-    found = sources.check(config["sources"], Path(config["pins"]))
+    catalogue = Catalogue(snakemake.config)
+    found = sources.check(catalogue.sources, Path(catalogue.config["sources"]["pins"]))
     report = Path(snakemake.output.report)
     with whole_file(report) as temporary:
         temporary.write_text(sources.table(found, report.parent))

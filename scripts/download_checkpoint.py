@@ -12,7 +12,8 @@ with job.logged(snakemake.log[0]):
     folder = Path(snakemake.output.checkpoint)
     work = Path("results/state", "download", snakemake.wildcards.model, folder.name)
     key = f"models.{snakemake.wildcards.model}.hub.checkpoints.{folder.name}"
-    pinned = sources.pin(snakemake.input.sources, key, config)["revision"]
+    model = snakemake.wildcards.model
+    pinned = sources.commits(snakemake.config, "models", model, only=key).get(key)
     manifest = download_checkpoint(config["repository"], config["revision"], folder, work, pinned)
     origin = job.origin(snakemake, {"checkpoint": manifest["sha256"]})
     write_json(folder / "provenance.json", origin)

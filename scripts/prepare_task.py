@@ -7,7 +7,6 @@ from overtrain import job, sources, tasks
 
 with job.logged(snakemake.log[0]):
     folder = Path(snakemake.output.manifest).parent
-    config = json.loads(snakemake.params.config)
-    key = f"tasks.{snakemake.wildcards.task}.source"
-    config["source"] = sources.pin(snakemake.input.sources, key, config["source"])
-    tasks.prepare(snakemake.wildcards.task, config, folder, job.origin(snakemake, {}))
+    task, config = snakemake.wildcards.task, json.loads(snakemake.params.config)
+    config = sources.pin(snakemake.config, "tasks", task, config)
+    tasks.prepare(task, config, folder, job.origin(snakemake, {}))

@@ -1,13 +1,17 @@
 """What check_sources says of the hub, against a local server: what exists, the nearest, pins."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from hub import Handler, run_on_hub, serve
+from hub import Handler, on_hub, run_on_hub, serve
 
-from overtrain import PipelineError, hub, sources
+from overtrain import hub, sources
 from overtrain.catalogue import Catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -197,53 +201,137 @@ def test_a_hub_that_is_down_is_one_line(root: Path) -> None:
     assert not (root.parent / "pins.json").exists()
 
 
-def test_rules_take_the_commit_or_stop(found: tuple, tmp_path: Path) -> None:
-    path = tmp_path / "sources.json"
-    path.write_text(json.dumps({"sources": found[0]}))
-    own = {"dataset": "openai/gsm8k", "revision": "main"}
-    assert sources.pin([str(path)], "whole", own) == own | {"revision": MAIN}
-    assert sources.pin([], "whole", own) == own  # no source of the hub's
-    with pytest.raises(PipelineError, match="ckpt_410: no such revision; nearest ckpt_358"):
-        sources.pin([str(path)], "beyond", own)
-    with pytest.raises(PipelineError, match="does not have unknown; run"):
-        sources.pin([str(path)], "unknown", own)
+PIN = """
+import json, sys
+from overtrain import PipelineError, sources
+
+config = json.loads(sys.argv[1])
+for section, name in json.loads(sys.argv[2]):
+    settings = config[section][name]
+    try:
+        print(json.dumps(sources.pin(config, section, name, settings)))
+    except PipelineError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
+    gsm8k = {"kind": "x", "source": {"dataset": "openai/gsm8k", "revision": "main"}}
+    amber = {"repository": "LLM360/Amber", "revision": "ckpt_358"}
+    c4 = {"source": {"dataset": "allenai/c4", "revision": "main"}, "tokenizer": {"hub": amber}}
+    missing = {"source": {"dataset": "openai/gsm8k", "revision": "mian"}, "tokenizer": None}
+    here = {"source": {"kind": "docstrings", "packages": ["sympy"]}, "tokenizer": None}
+    config = {
+        "sources": {"pins": str(tmp_path / "state/pins.json")},
+        "corpora": {"c4": c4},
+        "task_sets": {},
+    }
+    config["tasks"] = {"gsm8k": gsm8k, "chat": gsm8k | {"tokenizer": amber}}
+    config["tasks"] |= {"missing": missing, "here": here}
+    names = [("tasks", name) for name in ("gsm8k", "chat", "missing", "here")]
+    names.append(("corpora", "c4"))
+    with serve(root, REFS) as server:
+        arguments = [json.dumps(config), json.dumps(names)]
+        done = run_on_hub(server, tmp_path / "h", PIN, *arguments)
+    assert done.returncode == 0, done.stderr
+    first, chat, wrong, same, corpus = map(json.loads, done.stdout.splitlines())
+    assert first == gsm8k | {"source": gsm8k["source"] | {"revision": MAIN}}
+    assert chat["tokenizer"]["revision"] == chat["source"]["revision"] == MAIN
+    assert wrong == (
+        "openai/gsm8k at mian: no such revision; nearest main (of 4); "
+        "change tasks.missing.source.revision"
+    )
+    assert same == here
+    assert corpus["source"]["revision"] == corpus["tokenizer"]["hub"]["revision"] == MAIN
+    assert len(json.loads((tmp_path / "state/pins.json").read_text())) == 3
 
 
 # --- what is asked --------------------------------------------------------------------------------
 
 
-def test_the_configuration_asks_for_all_that_its_targets_name() -> None:
+def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
     catalogue = Catalogue(CONFIG)
     asked = catalogue.sources
     for model in ("OLMo-1B", "OLMo-2-7B", "LLM360-Amber"):
         for name, point in CONFIG["models"][model]["hub"]["checkpoints"].items():
-            assert asked[f"models.{model}.hub.checkpoints.{name}"]["revision"] == point["revision"]
+            found = asked[f"models.{model}.hub.checkpoints.{name}"]
+            assert (found["revision"], found["files"]) == (point["revision"], "checkpoint")
     assert asked["corpora.c4.source"]["files"]["count"] == 1024
+    assert asked["corpora.c4_amber.tokenizer.hub"]["repository"] == "LLM360/Amber"
     assert asked["tasks.starcoder_python.source"]["files"] == {"folder": "python"}
+    assert asked["tasks.tulu.tokenizer"]["files"] == {"names": ["tokenizer.json"]}
     assert asked["prompts.alpaca_eval.source"]["files"] == {"names": ["alpaca_eval.json"]}
-    assert asked["judges.llama3_70b"]["repository"] == CONFIG["judges"]["llama3_70b"]["model"]
+    assert asked["judges.llama3_70b.model"]["repository"] == CONFIG["judges"]["llama3_70b"]["model"]
     assert not any("OLMo-10K" in key or "sympy" in key for key in asked)
-    for source in asked.values():  # every key that a line tells to change is there
-        for what, key in source["change"].items():
-            if what == "revision" and key.startswith("judges"):
+    for key, source in asked.items():  # every key that a line tells to change is there
+        for what, where in source["change"].items():
+            if key.startswith("judges") and what == "revision":
                 continue
-            level = CONFIG
-            parts = key.split(".")
+            level, parts = CONFIG, where.split(".")
             while parts:  # names may have points (0.04T)
                 size = next(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in level)
                 level, parts = level[".".join(parts[:size])], parts[size:]
             assert level == source[what]
-    assert catalogue.sources_of("tasks", "gsm8k") == ["results/sources.json"]
-    assert catalogue.sources_of("tasks", "sympy_docs") == []
-    assert catalogue.sources_of("models", "OLMo-1") == []  # not a prefix of another's name
+    assert catalogue.check_first() == ["results/sources.json"]
 
 
 def test_stand_ins_are_published_here_and_not_asked_for() -> None:
     config = json.loads(json.dumps(CONFIG))
-    config["model_sets"]["released_1b"] = ["OLMo-10K-hub"]
+    for name in ("released_1b", "released_7b", "released_amber", "perturbed"):
+        config["model_sets"][name] = ["OLMo-10K-hub"]
     catalogue = Catalogue(config)
-    assert not any("OLMo-10K-hub" in key for key in catalogue.sources)
-    assert any("OLMo-1B" in key for key in catalogue.sources)  # Table 1 still names it
-    assert catalogue.sources_of("models", "OLMo-10K-hub") == []
+    assert not any(key.startswith("models.") for key in catalogue.sources)
+    assert catalogue.sources_of("models", "OLMo-10K-hub") == {}
     assert catalogue.published_revision("OLMo-10K-hub", "0.84M") == ["results/hub/OLMo-10K/0.84M"]
     assert catalogue.published_revision("OLMo-1B", "3.1T") == []
+
+
+def test_a_figure_more_changes_the_slice_and_little_of_it_is_printed() -> None:
+    config = json.loads(json.dumps(CONFIG))
+    before = Catalogue(config).sources_slice()
+    config["task_sets"]["hh"] = ["alpaca"]
+    assert Catalogue(config).sources_slice() != before
+    assert len(before) < 200
+
+
+# --- the rules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_rules_refuse_what_is_missing_and_go_on_with_what_is_there(
+    repository: Path, root: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "copy", symlinks=True))
+    amber = root / "models/LLM360/Amber"
+    (amber / MAIN / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    refs = {"main": MAIN} | {f"ckpt_{i:03d}": MAIN for i in range(359)}
+    good, bad = (f"results/checkpoints/LLM360-Amber/{name}" for name in ("1.1T", "1.3T"))
+
+    def run(server, *arguments: str) -> str:
+        line = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+        environment = on_hub(server, tmp_path / "h") | {"HF_TOKEN": SECRET}
+        done = subprocess.run(line, cwd=copy, env=environment, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    with serve(root, refs) as server:
+        said = run(server, "--", "check_sources")
+        line = "LLM360/Amber at ckpt_410: no such revision; nearest ckpt_358, ckpt_357, ckpt_356"
+        change = "change models.LLM360-Amber.hub.checkpoints.1.3T.revision"
+        assert said.count(f"{line} (of 360); {change}") == 1  # for a person, on the terminal
+        said = run(server, "-k", "--", good, bad, "results/tasks/trec/manifest.json")
+        assert f"error: {line} (of 360); {change}" in said
+        assert f"error: SetFit/TREC-QC: {hub.NO_REPOSITORY}" in said
+        assert (copy / good / "model.safetensors").exists() and not (copy / bad).exists()
+        assert json.loads((copy / good / "manifest.json").read_text())["commit"] == MAIN
+        # Another revision is asked for: the check is made again, and only that one fetched.
+        name = {"hub": {"checkpoints": {"1.3T": {"revision": "ckpt_300"}}}}
+        other = ["--config", f"models={json.dumps({'LLM360-Amber': name})}"]
+        planned = run(server, "-n", *other, "--", "results/sources.json", good, bad)
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE))
+        assert jobs == {"check_sources": "1", "download_checkpoint": "1", "total": "2"}, planned
+        run(server, *other, "--", bad)
+        assert json.loads((copy / bad / "manifest.json").read_text())["revision"] == "ckpt_300"
+    for path in copy.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    text = (copy / "results/sources.md").read_text()
+    assert "| models.LLM360-Amber.hub.checkpoints.1.3T | LLM360/Amber | ckpt_410 |" in text

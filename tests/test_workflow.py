@@ -136,6 +136,7 @@ def test_a_released_model_with_pickled_weights_is_fetched_and_perturbed(reposito
 # --- plans ----------------------------------------------------------------------------------------
 
 PAPER = {
+    "check_sources": 1,
     "build_corpus": 3,
     "download_checkpoint": 18,
     "prepare_task": 11,

@@ -8,7 +8,8 @@ flows:
     conversations -> tasks; chat -> sft           instruction data; instruction tuning on it
     architecture, olmo, dropout                   the model, with muP, one alone or many stacked
     optimizer, schedule -> pretrain, finetune     checkpoints, and their modification by training
-    download, released, initialisation            models of the hub: files, losses, documented stds
+    hub_server, sources, publish -> download      the hub, or a folder served as one; files
+    released, initialisation                      models of the hub: losses, documented stds
     perturb, sharpness                            checkpoints under noise; the curvature along it
     linear_network -> theory                      section 4: networks with closed forms, simulated
     evaluate -> measurements -> aggregate         losses in, tidy rows out, those of one figure

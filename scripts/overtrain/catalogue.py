@@ -7,6 +7,7 @@ Snakemake compares parameters by their text, and an overlay may permute keys.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -157,73 +158,70 @@ class Catalogue:
 
     @cached_property
     def sources(self) -> dict[str, dict]:
-        """What the figures and tables need of the hub, by the key that names it.
+        """What the figures need of the hub, by the key of the configuration that names it."""
+        named: dict[tuple[str, str], None] = {}
+        for paper, name in self.targets("figures"):
+            target = self.config["figures"][paper][name]
+            for section in ("models", "tasks"):
+                for own in self.names(target, section) if section in target else []:
+                    named[section, own] = None
+                    if section == "models":
+                        named["corpora", self.corpus_of(own)] = None
+            if target["plot"] in OF_INSTRUCTION_RUNS:
+                alpaca = self.config["evaluations"]["alpaca"]
+                named |= {("prompts", alpaca["prompts"]): None, ("judges", alpaca["judge"]): None}
+        return {k: v for entry in sorted(named) for k, v in self.sources_of(*entry).items()}
+
+    def sources_of(self, section: str, name: str) -> dict[str, dict]:
+        """What an entry of a section of the configuration needs of the hub, by key.
 
         Each has its kind ("model" or "dataset"), repository, revision, the `files` that are needed
         ("checkpoint", or a template and their count, a folder, names; null: all) and, to `change`
         if it does not exist, the keys of the configuration.
         """
-        models, tasks, tuned = {}, {}, False
-        for section in ("figures", "tables"):
-            for paper, name in self.targets(section):
-                target = self.config[section][paper][name]
-                for key, named in (("models", models), ("tasks", tasks)):
-                    named |= dict.fromkeys(self.names(target, key) if key in target else [])
-                tuned = tuned or target.get("plot") in OF_INSTRUCTION_RUNS
-        found = {}
+        found, settings = {}, self.config[section][name]
+        source, tokenizer = settings.get("source", {}), settings.get("tokenizer") or {}
 
-        def ask(
-            key: str, kind: str, repository: str, revision: str, files: object, name_key: str
-        ) -> None:
-            if not is_local(repository):
-                change = {"repository": name_key, "revision": f"{key}.revision"}
-                found[key] = {"kind": kind, "repository": repository, "revision": revision}
-                found[key] |= {"files": files, "change": change}
+        def ask(key: str, kind: str, own: dict, name_key: str, files: object) -> None:
+            repository = own.get("repository", own.get("dataset"))
+            if repository and not is_local(repository):
+                where = f"{section}.{name}.{key}"
+                change = {"repository": f"{section}.{name}.{name_key}"}
+                change["revision"] = f"{where}.revision"
+                found[where] = {"kind": kind, "repository": repository, "files": files}
+                found[where] |= {"revision": own["revision"], "change": change}
 
-        def ask_tokenizer(key: str, own: dict) -> None:
-            names = {"names": ["tokenizer.json"]}
-            ask(key, "model", own["repository"], own["revision"], names, f"{key}.repository")
-
-        for model in models:
-            hub = self.config["models"][model].get("hub", {})
-            where = f"models.{model}.hub"
-            for name, point in hub.get("checkpoints", {}).items():
-                key, repository = f"{where}.checkpoints.{name}", f"{where}.repository"
-                revision = point["revision"]
-                ask(key, "model", hub["repository"], revision, "checkpoint", repository)
-        for corpus in dict.fromkeys(self.corpus_of(model) for model in models):
-            settings = self.config["corpora"][corpus]
-            if settings["kind"] == "hub":
-                key, own = f"corpora.{corpus}.source", settings["source"]
-                files = {"template": own["files"], "count": own["file_count"]}
-                ask(key, "dataset", own["dataset"], own["revision"], files, f"{key}.dataset")
-                ask_tokenizer(f"corpora.{corpus}.tokenizer.hub", settings["tokenizer"]["hub"])
-        for task in tasks:
-            key, settings = f"tasks.{task}.source", self.config["tasks"][task]
-            if "dataset" in (own := settings["source"]):
-                files = {"folder": own["data_dir"]} if "data_dir" in own else None
-                ask(key, "dataset", own["dataset"], own["revision"], files, f"{key}.dataset")
-            if settings.get("tokenizer"):
-                ask_tokenizer(f"tasks.{task}.tokenizer", settings["tokenizer"])
-        if tuned:
-            prompts = self.config["evaluations"]["alpaca"]["prompts"]
-            key, own = f"prompts.{prompts}.source", self.config["prompts"][prompts]["source"]
-            if "dataset" in own:
-                files = {"names": [own["file"]]}
-                ask(key, "dataset", own["dataset"], own["revision"], files, f"{key}.dataset")
-            if self.judge["kind"] in ("vllm", "transformers"):
-                key = f"judges.{self.config['evaluations']['alpaca']['judge']}"
-                ask(key, "model", self.judge["model"], "main", None, f"{key}.model")
+        if section == "models":
+            hub = settings.get("hub", {"checkpoints": {}})
+            for checkpoint, point in hub["checkpoints"].items():
+                own = {"repository": hub["repository"], "revision": point["revision"]}
+                ask(f"hub.checkpoints.{checkpoint}", "model", own, "hub.repository", "checkpoint")
+        elif section == "judges":
+            if settings["kind"] in ("vllm", "transformers"):  # others are served elsewhere
+                own = {"repository": settings["model"], "revision": "main"}
+                ask("model", "model", own, "model", None)
+        else:
+            files = None  # all
+            if "file_count" in source:
+                files = {"template": source["files"], "count": source["file_count"]}
+            elif "data_dir" in source:
+                files = {"folder": source["data_dir"]}
+            elif "file" in source:
+                files = {"names": [source["file"]]}
+            ask("source", "dataset", source, "source.dataset", files)
+            key = "tokenizer.hub" if "hub" in tokenizer else "tokenizer"
+            own = tokenizer.get("hub", tokenizer)
+            ask(key, "model", own, f"{key}.repository", {"names": ["tokenizer.json"]})
         return found
 
-    def sources_of(self, section: str, name: str) -> list[str]:
-        """What a rule waits for that takes an entry of a section of the configuration: the check
-        of the hub's sources, if it needs any of them."""
-        needs = any(key.startswith(f"{section}.{name}.") for key in self.sources)
-        return ["results/sources.json"] if needs else []
+    def check_first(self) -> list[str]:
+        """What is made before all figures: the answers of the hub, if any of them needs it."""
+        return ["results/sources.json"] if self.sources else []
 
     def sources_slice(self) -> str:
-        return dumps({"sources": self.sources} | self.config["sources"])
+        """By its hash: Snakemake prints what has changed, and the answers name all sources."""
+        digest = hashlib.sha256(dumps(self.sources).encode()).hexdigest()
+        return dumps({"sources": digest} | self.config["sources"])
 
     def published_revision(self, model: str, checkpoint: str) -> list[str]:
         """The folder of a revision that is a checkpoint trained here (rule publish_checkpoint)."""

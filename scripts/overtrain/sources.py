@@ -7,15 +7,17 @@ branch or tag has moved on.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overtrain import PipelineError, hub
+from overtrain.catalogue import Catalogue
 from overtrain.download import wanted
 from overtrain.provenance import write_json
 
@@ -47,10 +49,7 @@ def check(sources: dict[str, dict], pins: Path) -> dict[str, dict]:
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         answers = [a for found in pool.map(check_group, groups.values()) for a in found.items()]
     found = {key: dict(answers)[key] for key in sources}
-    for key, answer in found.items():
-        if answer["commit"]:
-            known.setdefault(pin_of(sources[key]), answer["commit"])
-    write_json(pins, known)
+    add_pins(pins, {pin_of(a): a["commit"] for a in found.values() if a["commit"]})
     return found
 
 
@@ -181,24 +180,48 @@ def read_pins(path: Path) -> dict[str, str]:
         raise PipelineError(f"{path}: not readable as JSON ({error}); remove it") from error
 
 
-# --- what others read -----------------------------------------------------------------------------
+def add_pins(path: Path, found: dict[str, str]) -> None:
+    """Write down commits that have no pin yet; several jobs may do so at a time."""
+    if found.keys() <= read_pins(path).keys():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_json(path, found | read_pins(path))
 
 
-def pin(answers: Sequence[str], key: str, source: dict) -> dict:
-    """`source` with the commit that was found as its revision.
+# --- what the rules take --------------------------------------------------------------------------
 
-    answers: the one file that rule check_sources wrote; none where the source is not the hub's.
-    PipelineError, with its line, if the hub does not have it.
+
+def pin(config: dict, section: str, name: str, settings: dict) -> dict:
+    """`settings`, a slice of the entry `name` of a section, with commits for its revisions.
+
+    Asks the hub, also where check_sources has: a rule stops at once, and with the same line, if
+    what it needs is not there. Nothing is asked for a source that is not the hub's.
     """
-    if not answers:
-        return source
-    (path,) = answers
-    answer = json.loads(Path(path).read_text())["sources"].get(key)
-    if answer is None:
-        raise PipelineError(f"{path} does not have {key}; {AGAIN}")
-    if answer["problem"]:
-        raise PipelineError(answer["problem"])
-    return source | {"revision": answer["commit"]}
+    pinned = json.loads(json.dumps(settings))
+    for key, commit in commits(config, section, name).items():
+        level = pinned
+        for part in key.removeprefix(f"{section}.{name}.").split("."):
+            level = level[part]
+        level["revision"] = commit
+    return pinned
+
+
+def commits(config: dict, section: str, name: str, only: str | None = None) -> dict[str, str]:
+    """The commit of each source of an entry, by key, or of the key `only` alone."""
+    asked = Catalogue(config).sources_of(section, name)
+    asked = {key: source for key, source in asked.items() if only in (None, key)}
+    found = check(asked, Path(config["sources"]["pins"]))
+    for answer in found.values():
+        if answer["problem"]:
+            raise PipelineError(answer["problem"])
+        for note in answer["notes"]:
+            print(f"{answer['repository']}: {note}")
+    return {key: answer["commit"] for key, answer in found.items()}
+
+
+# --- what a person reads --------------------------------------------------------------------------
 
 
 def faults(found: dict[str, dict]) -> list[str]:
