@@ -2,10 +2,6 @@
 
 
 rule prepare_prompts:
-    input:
-        sources=lambda wildcards: ancient(
-            catalogue.sources_of("prompts", wildcards.prompts)
-        ),
     output:
         prompts="results/prompts/{prompts}.parquet",
         manifest="results/prompts/{prompts}.json",

@@ -8,6 +8,5 @@ from overtrain import job, prompts, sources
 with job.logged(snakemake.log[0]):
     settings = json.loads(snakemake.params.config)
     name, path = snakemake.wildcards.prompts, Path(snakemake.output.prompts)
-    key = f"prompts.{name}.source"
-    settings["source"] = sources.pin(snakemake.input.sources, key, settings["source"])
+    settings = sources.pin(snakemake.config, "prompts", name, settings)
     prompts.prepare(name, settings, path, job.origin(snakemake, {}))
