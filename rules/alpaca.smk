@@ -2,6 +2,8 @@
 
 
 rule prepare_prompts:
+    input:
+        conversations=lambda wildcards: catalogue.asked_task(wildcards.prompts),
     output:
         prompts="results/prompts/{prompts}.parquet",
         manifest="results/prompts/{prompts}.json",

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 from overtrain import job, prompts, sources
+from overtrain.provenance import sha256
 
 with job.logged(snakemake.log[0]):
     settings = json.loads(snakemake.params.config)
     name, path = snakemake.wildcards.prompts, Path(snakemake.output.prompts)
     settings = sources.pin(snakemake.config, "prompts", name, settings)
-    prompts.prepare(name, settings, path, job.origin(snakemake, {}))
+    data = {path: sha256(Path(path)) for path in snakemake.input}
+    prompts.prepare(name, settings, Path("results/tasks"), path, job.origin(snakemake, data))

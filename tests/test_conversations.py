@@ -9,7 +9,6 @@ import pytest
 
 from overtrain import PipelineError, conversations, docstrings, tasks
 from overtrain.conversations import conversation, disjoint, exchange, prompt_key, summary
-from overtrain.docstrings import first_sentence
 
 
 def user(text: str) -> dict:
@@ -191,33 +190,15 @@ def test_a_task_without_conversations_is_one_clear_line(tmp_path):
     assert not (tmp_path / "t").exists()
 
 
-def test_questions_about_a_package():
-    found = docstrings.questions(["fsspec"], 26, 36)
-    assert len(found) > 50 and found == sorted(found, key=lambda q: q.order)
-    assert len({q.question.lower() for q in found}) == len(found)
-    for q in found:
-        name = q.question.removeprefix("What is ").removesuffix("?")
-        assert name.isidentifier() and not name.startswith("_") and q.package == "fsspec"
-        assert len(q.question) <= 26 and len(q.answer) <= 36 and "\n" not in q.answer
-    by_name = {q.question: q.answer for q in docstrings.questions(["fsspec"], 99, 999)}
-    assert by_name["What is HTTPFileSystem?"] == "Simple File-System for fetching data via HTTP(S)"
-    cut = {q.question: q.answer for q in docstrings.questions(["fsspec"], 99, 36)}
-    assert cut["What is HTTPFileSystem?"] == "Simple File-System for fetching data"
-    rows = tasks.rows_from_packages(
-        {"kind": "questions", "packages": ["fsspec"], "question": 26, "answer": 36}
-    )
-    assert [r["messages"] for r in rows] == [exchange(q.question, q.answer) for q in found]
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("Add e.g. a node. Then go.", "Add e.g."),  # a full stop and a space end it, whatever it is
-        ("Return the\n    value. More.", "Return the value."),
-        ("A title\n\nAnd text.", "A title"),
-        ("\u201cQuoted\u201d \u2013 and version 1.2 too.", '"Quoted" - and version 1.2 too.'),
-        ("", ""),
-    ],
-)
-def test_first_sentences(text, sentence):
-    assert first_sentence(text) == sentence
+def test_origins_ask_for_the_packages_of_pieces_in_turns():
+    packages = ["fsspec.implementations", "jinja2"]
+    source = {"kind": "origins", "packages": packages, "answers": ["files", "marks"]}
+    rows = tasks.rows_from_packages(source | {"characters": 30})
+    documents = [[d.text for d in docstrings.extract([package])] for package in packages]
+    assert len(rows) == 2 * min(map(len, documents)) > 10
+    for place, row in enumerate(rows):
+        package = place % 2
+        question, answer = (m["content"] for m in row["messages"])
+        assert answer == source["answers"][package] and row["dataset"] == packages[package]
+        assert 8 < len(question) <= 30
+        assert question in " ".join(documents[package][place // 2].split())

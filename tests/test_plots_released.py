@@ -174,7 +174,7 @@ def test_the_task_tuned_for_is_green_and_the_others_blue():
     colours = [axis.containers[0].lines[0].get_color() for axis in figure.axes[:2]]
     assert same_color(colours[0], plots.TUNED_FOR)
     assert same_color(colours[1], plots.OTHER)
-    assert "a judge" in figure.axes[0].get_ylabel()
+    assert figure.axes[0].get_title() == "AlpacaEval\njudge: a judge"
     assert [t.get_text() for t in figure.legends[0].get_texts()][-1] == "base"
 
 

@@ -1,4 +1,4 @@
-"""Prompts: AlpacaEval's file of a hub data set, and questions about installed packages."""
+"""Prompts: AlpacaEval's file of a hub data set, and a task's held-out questions."""
 
 import json
 from collections.abc import Callable
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import write_task
 from hub import run_on_hub, serve
 
-from overtrain import PipelineError, docstrings, prompts
+from overtrain import PipelineError, prompts
 from overtrain.provenance import sha256
 
 COMMIT = "a" * 40
 SOURCE = {"dataset": "tatsu-lab/alpaca_eval", "revision": "main", "file": "alpaca_eval.json"}
-QUESTIONS = {"kind": "questions", "packages": ["fsspec"], "without": [], "question": 30}
-QUESTIONS |= {"answer": 40}
-CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["prompts"]
+CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
 PREPARE = """
 import json, sys
 from pathlib import Path
 from overtrain import PipelineError, prompts
 try:
-    prompts.prepare("alpaca_eval", json.loads(sys.argv[1]), Path(sys.argv[2]), {"seed": 1})
+    settings, path = json.loads(sys.argv[1]), Path(sys.argv[2])
+    prompts.prepare("alpaca_eval", settings, Path("tasks"), path, {"seed": 1})
 except PipelineError as error:
     sys.exit(f"error: {error}")
 """
@@ -68,7 +68,7 @@ def test_the_file_of_the_hub_at_one_commit(tmp_path):
 def test_a_part_of_the_prompts_is_of_all_their_data_sets(tmp_path):
     (tmp_path / "alpaca_eval.json").write_text(json.dumps(rows(36)))
     settings = {"source": SOURCE | {"dataset": str(tmp_path)}, "count": 8}
-    prompts.prepare("few", settings, tmp_path / "few.parquet", {})
+    prompts.prepare("few", settings, tmp_path, tmp_path / "few.parquet", {})
     read = prompts.read(tmp_path / "few.parquet")
     assert [row["dataset"] for row in read] == [f"part {n // 2}" for n in range(8)]
 
@@ -88,7 +88,7 @@ def test_a_source_that_changed_is_one_line(content, reason, tmp_path):
     (tmp_path / "alpaca_eval.json").write_text(json.dumps(content))
     settings = {"source": SOURCE | {"dataset": str(tmp_path)}, "count": 36}
     path = tmp_path / "out" / "p.parquet"
-    line = error_line(lambda: prompts.prepare("own", settings, path, {}))
+    line = error_line(lambda: prompts.prepare("own", settings, tmp_path, path, {}))
     assert line.startswith("prompts.own: ") and reason in line
     assert not path.parent.exists()
 
@@ -103,41 +103,32 @@ def test_a_file_or_revision_that_is_not_there_is_one_line(missing, tmp_path):
     assert "none.json" in done.stderr and not path.exists()
 
 
-def test_questions_ask_about_documented_names_and_know_the_answer():
-    found, revision = prompts.from_packages(QUESTIONS)
-    assert revision == "installed packages" and len(found) > 100
-    assert found == prompts.from_packages(QUESTIONS)[0]
-    texts = " ".join(d.text for d in docstrings.extract(["fsspec"]))
-    known = " ".join(texts.split())
-    asked = {row["instruction"] for row in found}
-    assert len(asked) == len(found)
-    assert all(len(row["instruction"]) <= 30 and len(row["answer"]) <= 40 for row in found)
-    assert sum(row["answer"] in known for row in found) > 40  # of docstrings of 200 characters
-    assert not any("_" in row["instruction"][8:9] for row in found)
+def test_questions_of_a_task_are_its_test_conversations_of_one_answer(tmp_path):
+    def talk(*contents: str) -> dict:
+        roles = ("user", "assistant") * (len(contents) // 2)
+        turns = zip(roles, contents, strict=True)
+        return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+    rows = [talk("Why?", "So."), talk("Who?", "I.", "Really?", "Yes."), talk("When?", "Now.")]
+    write_task(tmp_path / "talk", "chat", {"test": rows})
+    settings, path = {"source": {"task": "talk"}, "count": 2}, tmp_path / "p.parquet"
+    prompts.prepare("own", settings, tmp_path, path, {})
+    assert prompts.read(path) == [
+        {"instruction": "Why?", "dataset": "talk", "answer": "So."},
+        {"instruction": "When?", "dataset": "talk", "answer": "Now."},
+    ]
+    manifest = json.loads(path.with_suffix(".json").read_text())
+    assert manifest["revision"] == sha256(tmp_path / "talk/test.parquet")
+    line = error_line(lambda: prompts.prepare("own", settings | {"count": 3}, tmp_path, path, {}))
+    assert line == "prompts.own: the source has 2 prompts; count is 3"
 
 
-def test_questions_that_training_could_have_are_left_out():
-    found, _ = prompts.from_packages(QUESTIONS)
-    parted, _ = prompts.from_packages(QUESTIONS | {"without": ["fsspec.implementations"]})
-    taken, _ = prompts.from_packages(QUESTIONS | {"packages": ["fsspec.implementations"]})
-    assert 0 < len(parted) < len(found)
-    asked, trained = ({row["instruction"] for row in part} for part in (parted, taken))
-    assert not asked & trained
-    assert asked < {row["instruction"] for row in found}
+def test_a_task_that_is_not_there_is_one_line(tmp_path):
+    settings = {"source": {"task": "talk"}, "count": 1}
+    line = error_line(lambda: prompts.prepare("own", settings, tmp_path, tmp_path / "p", {}))
+    assert line.startswith("prompts.own: ") and "talk/test.parquet" in line
 
 
 def test_the_demos_prompts_are_there():
-    own = CONFIG["held_out_questions"]
-    found, _ = prompts.from_packages(own["source"])
-    assert len(found) > own["count"]
-
-
-def test_a_package_that_is_not_there_is_one_line(tmp_path):
-    settings = {"source": QUESTIONS | {"packages": ["no_such"]}, "count": 1}
-    line = error_line(lambda: prompts.prepare("own", settings, tmp_path / "p.parquet", {}))
-    assert "no Python files under no_such/" in line
-
-
-def test_a_damaged_file_is_one_line(tmp_path):
-    (tmp_path / "p.parquet").write_bytes(b"PAR1")
-    assert "p.parquet" in error_line(lambda: prompts.read(tmp_path / "p.parquet"))
+    own = CONFIG["prompts"]["held_out_pieces"]
+    assert CONFIG["tasks"][own["source"]["task"]]["examples"]["test"] >= own["count"]

@@ -25,6 +25,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 PANEL = (2.5, 2.1)  # inches
 LABEL = 0.09  # share of a panel's width that a slanted label of an axis takes
+UPRIGHT = 0.2  # the same of one that is not slanted
 LEGEND_LINES = 8  # more lines than this get a colour bar
 ROW = 5  # a single row of more panels than this is wrapped
 
@@ -100,13 +101,14 @@ def token_axis(
     names: what a budget is called, where that is not its number of tokens; scale: log or linear.
     """
     ticks = sorted(set(tokens))
-    labelled = apart(ticks, scale)
+    labelled = sorted(apart(ticks, scale))
     texts = {value: (names or {}).get(value, tokens_text(value)) for value in labelled}
     axis.set(xscale=scale, xlabel="pre-training tokens")
     axis.xaxis.set_major_locator(FixedLocator(ticks))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, "")))
-    axis.tick_params(axis="x", labelrotation=45 if len(ticks) > 4 else 0)
+    crowded = len(labelled) > 1 and len(apart(labelled, scale, UPRIGHT)) < len(labelled)
+    axis.tick_params(axis="x", labelrotation=45 if crowded or len(ticks) > 4 else 0)
 
 
 def budget_names(data: pd.DataFrame) -> dict[float, str]:
@@ -115,12 +117,12 @@ def budget_names(data: pd.DataFrame) -> dict[float, str]:
     return dict(zip(own.tokens, own.checkpoint, strict=True))
 
 
-def apart(values: list[float], scale: str) -> list[float]:
-    """Of ascending positive values, those that are LABEL of an axis apart, from the largest."""
+def apart(values: list[float], scale: str, room: float = LABEL) -> list[float]:
+    """Of ascending positive values, those that are `room` of an axis apart, from the largest."""
     places = np.log(values) if scale == "log" else np.array(values)
     kept = [len(values) - 1] if values else []
     for i in reversed(range(len(values) - 1)):
-        if places[kept[-1]] - places[i] >= LABEL * (places[-1] - places[0]):
+        if places[kept[-1]] - places[i] >= room * (places[-1] - places[0]):
             kept.append(i)
     return [values[i] for i in kept]
 

@@ -272,7 +272,12 @@ class Catalogue:
         return dumps({"chat": self.config["chat"], "recipe": own | self.runs(recipe)[run]})
 
     def prompts_slice(self, prompts: str) -> str:
-        return dumps(self.config["prompts"][prompts])
+        return dumps({k: v for k, v in self.config["prompts"][prompts].items() if k != "title"})
+
+    def asked_task(self, prompts: str) -> list[str]:
+        """The held-out conversations that prompts are taken from, unless they have a source."""
+        source = self.config["prompts"][prompts]["source"]
+        return [f"results/tasks/{source['task']}/test.parquet"] if "task" in source else []
 
     def generation_slice(self) -> str:
         keys = ("backend", "max_new_tokens", "prompts", "temperature")
@@ -511,7 +516,10 @@ class Catalogue:
         """Title and shown metric of each evaluation that a figure of tuned runs shows."""
         alpaca = self.config["evaluations"]["alpaca"]
         own = {
-            "alpaca": {"title": "AlpacaEval", "metric": alpaca["metric"]},
+            "alpaca": {
+                "title": self.config["prompts"][alpaca["prompts"]]["title"],
+                "metric": alpaca["metric"],
+            },
             "c4": {"title": "held-out text", "metric": "perplexity"},
         }
         known = self.suite["tasks"] | own
@@ -550,10 +558,13 @@ class Catalogue:
     def wording(self, title: str, target: dict) -> str:
         """A title with {models}, and what the recipe says ({batch_size} ...), filled in."""
         words = dict(self.config["recipes"].get(target.get("recipe"), {}))
-        for key in ("models", "tasks"):
-            if key in target:
-                titles = (self.config[key][name]["title"] for name in self.names(target, key))
-                words[key] = ", ".join(titles)
+        if "models" in target:
+            names = self.names(target, "models")
+            words["models"] = ", ".join(self.config["models"][name]["title"] for name in names)
+        if "tasks" in target:
+            papers = self.paper_tasks.get(str(target["tasks"]), target["tasks"])
+            titles = self.task_titles(self.names(target, "tasks"), papers).values()
+            words["tasks"] = ", ".join(title.replace("\n", " ") for title in titles)
         return title.format_map(words)
 
     def index(self, paper: str, table: str) -> Iterator[tuple[dict, dict, list[str]]]:

@@ -271,6 +271,19 @@ def check_instruction_tuning(config: dict, known: Callable[[str, str, str], None
     known("evaluations.alpaca.judge", own["alpaca"]["judge"], "judges")
     for name, suite in config["benchmark_suites"].items():
         check_suite(f"benchmark_suites.{name}", suite)
+    for name, prompts in config["prompts"].items():
+        if "task" in prompts["source"]:
+            where, task = f"prompts.{name}.source.task", prompts["source"]["task"]
+            known(where, task, "tasks")
+            if config["tasks"][task]["kind"] != "chat":
+                raise PipelineError(f"{where} is {task!r}, which is not of kind chat")
+    for name, task in config["tasks"].items():
+        source = task["source"]
+        if "answers" in source and len(source["answers"]) != len(source["packages"]):
+            raise PipelineError(
+                f"tasks.{name}.source.answers has {len(source['answers'])} entries; packages has "
+                f"{len(source['packages'])}, and they must correspond"
+            )
 
 
 def check_suite(where: str, suite: dict) -> None:
@@ -281,9 +294,7 @@ def check_suite(where: str, suite: dict) -> None:
     for task, settings in suite["tasks"].items():
         if "data" in settings and "packages" not in suite:
             raise PipelineError(f"{where}.packages is missing; tasks.{task}.data is made of them")
-        if suite[
-            "folder"
-        ]:  # lm-eval's own names are looked up where it is: rule prepare_benchmarks
+        if suite["folder"]:  # lm-eval's own names are looked up by rule prepare_benchmarks
             known = [path.stem for path in sorted(Path(suite["folder"]).glob("*.yaml"))]
             if (name := settings.get("task", task)) not in known:
                 raise PipelineError(

@@ -63,7 +63,6 @@ def from_alpaca(row: dict) -> Messages:
 FORMATS: dict[str, tuple[tuple[str, ...], Callable[[dict], Messages]]] = {
     "hh": (("chosen",), from_hh),
     "messages": (("messages",), from_messages),
-    "questions": (("messages",), from_messages),
     "alpaca": (("instruction", "input", "output"), from_alpaca),
 }
 

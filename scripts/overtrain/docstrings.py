@@ -35,7 +35,6 @@ FOLD = str.maketrans(
     }
 )
 QUOTES = re.compile("\"\"\"|'''")
-SENTENCE = re.compile(r"(?<=\.) ")
 OUTSIDE = re.compile(r"[^\n -~]+")
 
 
@@ -53,21 +52,6 @@ class Document:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Question:
-    """What a function or class of a package is, and its docstring's first sentence."""
-
-    package: str
-    name: str
-    question: str
-    answer: str
-
-    @property
-    def order(self) -> str:
-        """Hash of the text: a shuffled order that is the same on every machine."""
-        return hashlib.sha256(f"{self.question}\n{self.answer}".encode()).hexdigest()
-
-
 def fold(text: str) -> str:
     """Text in the 96 symbols: typographic signs replaced, all else outside ASCII dropped."""
     return OUTSIDE.sub("", text.translate(FOLD))
@@ -78,7 +62,15 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
 
     kind: "docstrings" (200 characters or more) or "functions" (source without its docstring).
     """
-    files, root = files_of(packages)
+    root = Path(sysconfig.get_paths()["purelib"])
+    files = []
+    for package in packages:
+        found = sorted((root / package.replace(".", "/")).rglob("*.py"))
+        if not found:
+            raise PipelineError(
+                f"{package}: no Python files under {package}/; is it in the environment?"
+            )
+        files += found
     read = partial(read_docstrings if kind == "docstrings" else read_functions, root=root)
     if workers > 1:
         with pool(workers) as processes:
@@ -90,51 +82,6 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
         for document in documents:
             unique.setdefault(document.text, document)
     return sorted(unique.values(), key=lambda document: document.order)
-
-
-def files_of(packages: list[str]) -> tuple[list[Path], Path]:
-    """The Python files of `packages`, and the folder that holds the packages."""
-    root = Path(sysconfig.get_paths()["purelib"])
-    files = []
-    for package in packages:
-        found = sorted((root / package.replace(".", "/")).rglob("*.py"))
-        if not found:
-            raise PipelineError(
-                f"{package}: no Python files under {package}/; is it in the environment?"
-            )
-        files += found
-    return files, root
-
-
-def questions(
-    packages: list[str], question_characters: int, answer_characters: int
-) -> list[Question]:
-    """Questions about public functions and classes of `packages`, one for each name, by their hash.
-
-    A name too long for a question of `question_characters` is left out; an answer is cut at the
-    last word that ends within `answer_characters`.
-    """
-    files, root = files_of(packages)
-    found: dict[str, Question] = {}
-    for path in files:
-        package = path.relative_to(root).parts[0]
-        _, tree = parse(path, QUOTES)
-        for node in definitions(tree) if tree else ():
-            if not isinstance(node, DEFINITIONS) or node.name.startswith("_"):
-                continue
-            question = f"What is {node.name}?"
-            answer = first_sentence(docstring_of(node) or "")
-            if len(answer) > answer_characters:
-                answer = answer[: answer_characters + 1].rpartition(" ")[0]
-            if len(question) <= question_characters and " " in answer:
-                found.setdefault(question.lower(), Question(package, node.name, question, answer))
-    return sorted(found.values(), key=lambda question: question.order)
-
-
-def first_sentence(text: str) -> str:
-    """The first sentence of a docstring's first paragraph, on one line, in the 96 symbols."""
-    paragraph = " ".join(fold(text).strip().partition("\n\n")[0].split())
-    return SENTENCE.split(paragraph, maxsplit=1)[0]
 
 
 def parse(path: Path, needs: re.Pattern | None = None) -> tuple[str, ast.Module | None]:

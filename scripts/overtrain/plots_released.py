@@ -154,13 +154,14 @@ def panel_mean(data: pd.DataFrame, evaluations: list[str]) -> pd.DataFrame:
 def label_panel(axis: Axes, panel: dict, settings: dict, several: str | bool) -> None:
     own = [settings["evaluations"][name] for name in panel["evaluations"]]
     title = panel.get("title", ", ".join(evaluation["title"] for evaluation in own))
-    axis.set_title(f"{several or ''}{title}")
+    judged = panel["evaluations"] == ["alpaca"]
+    axis.set_title(f"{several or ''}{title}" + f"\njudge: {settings['judge']}" * judged)
     if panel["evaluations"] == ["c4"]:
         axis.set_ylabel(f"{settings['text']} perplexity")
         return
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
-    if panel["evaluations"] == ["alpaca"]:
-        axis.set_ylabel(f"win rate (%),\njudge: {settings['judge']}")
+    if judged:
+        axis.set_ylabel("win rate (%)")
         axis.axhline(0.5, color="0.7", linewidth=0.8, zorder=0)  # as good as the reference
     else:
         axis.set_ylabel("accuracy (%)")

@@ -1,22 +1,21 @@
 """The prompts that instruction-tuned models are compared on.
 
 AlpacaEval's own (805; the paper's B.3 says 20k, which is no set of AlpacaEval's), read as the plain
-file of its hub data set, whose loading script is never run. Or, without a network, questions about
-functions and classes of the installed packages; their answers are known: the first sentence of the
-docstring.
+file of its hub data set, whose loading script is never run. Or, without a network, the questions of
+a task's test conversations, whose answers are known.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from overtrain import PipelineError, docstrings, hub
+from overtrain import PipelineError, hub
 from overtrain.provenance import sha256, whole_file, write_json
+from overtrain.tasks import read_split
 
 SCHEMA = pa.schema(
     {
@@ -27,14 +26,17 @@ SCHEMA = pa.schema(
 )
 
 
-NAME = re.compile(r"^\s*(?:async\s+def|def|class)\s+(\w+)", re.M)
+def prepare(name: str, settings: dict, tasks: Path, path: Path, origin: dict) -> None:
+    """Write `settings["count"]` prompts to `path`, and beside it (.json) where they come from.
 
-
-def prepare(name: str, settings: dict, path: Path, origin: dict) -> None:
-    """Write `settings["count"]` prompts to `path`, and beside it (.json) where they come from."""
+    tasks: the folder of the prepared tasks, for a source that is one of them.
+    """
     source, count = settings["source"], settings["count"]
     try:
-        rows, revision = from_hub(source) if "dataset" in source else from_packages(source)
+        if "dataset" in source:
+            rows, revision = from_hub(source)
+        else:
+            rows, revision = from_task(tasks / source["task"])
         if len(rows) < count:
             raise PipelineError(f"the source has {len(rows)} prompts; count is {count}")
     except PipelineError as error:
@@ -75,18 +77,16 @@ def from_hub(source: dict) -> tuple[list[dict], str]:
     return [{key: row[key] for key in ("instruction", "dataset")} for row in rows], commit
 
 
-def from_packages(source: dict) -> tuple[list[dict], str]:
-    """Questions about functions and classes of installed packages, in a shuffled order.
+def from_task(folder: Path) -> tuple[list[dict], str]:
+    """Questions of a task's test conversations, with the assistant's answers, and the file's hash.
 
-    Names that the packages `without` define are left out: models may be tuned on these.
+    Those of one question and one answer; a longer one is no single instruction.
     """
-    files = docstrings.files_of(source["without"])[0]
-    texts = (path.read_text("utf-8", "replace") for path in files)
-    taken = {name.lower() for text in texts for name in NAME.findall(text)}
-    found = docstrings.questions(source["packages"], source["question"], source["answer"])
-    rows = [
-        {"instruction": q.question, "dataset": q.package, "answer": q.answer}
-        for q in found
-        if q.name.lower() not in taken
+    rows = [row["messages"] for row in read_split(folder, "test", "chat")]
+    prompts = [
+        {"instruction": messages[0]["content"], "answer": messages[1]["content"]}
+        | {"dataset": folder.name}
+        for messages in rows
+        if len(messages) == 2
     ]
-    return rows, "installed packages"
+    return prompts, sha256(folder / "test.parquet")

@@ -67,15 +67,20 @@ def rows_from_packages(source: dict) -> list[dict]:
     the document's hash chooses (whole documents without it), with its package and module. kind
     "continuations": a `context` and the text that follows it among two that do not, in answer_a,
     answer_b, answer_c; `label` is a, b or c. kind "pairs": `first` and `second`; `label` is yes if
-    the second follows the first, else no. kind "questions": `messages`, what a function or class is
-    and its docstring's first sentence, and the package as `dataset`.
+    the second follows the first, else no. kind "origins": `messages`, a piece on a line and the one
+    of `answers` that stands for its package, the packages in turns, and it as `dataset`.
     """
     kind = source["kind"]
-    if kind == "questions":
-        return [
-            {"messages": conversations.exchange(q.question, q.answer), "dataset": q.package}
-            for q in docstrings.questions(source["packages"], source["question"], source["answer"])
+    if kind == "origins":
+        each = [
+            [
+                {"messages": conversations.exchange(on_a_line(d, source["characters"]), answer)}
+                | {"dataset": package}
+                for d in docstrings.extract([package])
+            ]
+            for package, answer in zip(source["packages"], source["answers"], strict=True)
         ]
+        return [row for turn in zip(*each, strict=False) for row in turn]  # as many of each
     text_kind = "functions" if kind == "functions" else "docstrings"
     documents = docstrings.extract(source["packages"], text_kind)
     if kind in ("docstrings", "functions"):
@@ -102,6 +107,10 @@ def rows_from_packages(source: dict) -> list[dict]:
             row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
             rows.append(row | {"context": first, "label": "abc"[label]})
     return rows
+
+
+def on_a_line(document: docstrings.Document, characters: int) -> str:
+    return " ".join(piece(document, characters).split())
 
 
 def piece(document: docstrings.Document, characters: int | None) -> str:
