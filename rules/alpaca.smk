@@ -26,7 +26,7 @@ rule prepare_prompts:
 
 rule generate_responses:
     input:
-        run="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
+        model="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
         prompts=f"results/prompts/{config['evaluations']['alpaca']['prompts']}.parquet",
     output:
         responses="results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet",

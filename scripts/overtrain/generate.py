@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from overtrain import PipelineError
+from overtrain import PipelineError, released
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def respond(folder: Path, prompts: list[str], how: Decoding, device: torch.devic
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """A tokenizer that pads on the left, with the end of text if it has no padding of its own."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = released.load_tokenizer(folder)
     if tokenizer.chat_template is None:
         raise PipelineError(f"{folder}: its tokenizer has no chat template")
     if tokenizer.eos_token is None:
@@ -60,7 +60,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 def load_model(folder: str | Path, device: torch.device) -> torch.nn.Module:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+    return released.load_model(folder, dtype).to(device).eval()
 
 
 def context_of(folder: Path) -> int:

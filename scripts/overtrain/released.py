@@ -56,8 +56,11 @@ def load_released(checkpoint: Path, text: Examples) -> Released:
     return Released(model)
 
 
-def load_model(checkpoint: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """transformers' model of a checkpoint directory, on the CPU, checked to be whole."""
+def load_model(checkpoint: str | Path, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """transformers' model of a checkpoint directory, on the CPU, checked to be whole.
+
+    checkpoint: its path, or the name of a hub repository that is in the hub's cache here.
+    """
     from transformers import AutoModelForCausalLM
 
     try:
@@ -78,7 +81,7 @@ def load_model(checkpoint: Path, dtype: torch.dtype = torch.float32) -> nn.Modul
     return model
 
 
-def load_tokenizer(checkpoint: Path):
+def load_tokenizer(checkpoint: str | Path):
     """transformers' tokenizer of a checkpoint directory."""
     from transformers import AutoTokenizer
 

@@ -48,6 +48,7 @@ from overtrain.measurements import loss_rows, row
 from overtrain.provenance import seed_of, whole_folder, write_json
 from overtrain.released import Released, load_model
 from overtrain.tasks import Examples, pad, read_split
+from overtrain.tuned import DIVERGED
 from overtrain.workers import die_with_parent
 
 SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup"}
@@ -145,7 +146,7 @@ def finetune_instruct(
         write_json(folder / "provenance.json", origin)
         if trained.tensors is None:
             print(f"diverged at step {steps} of {len(order)}")
-            write_json(folder / "diverged.json", {"step": steps, "steps": len(order)})
+            write_json(folder / DIVERGED, {"step": steps, "steps": len(order)})
             rows = measurements(job, identity, trained, math.nan, len(order), None)
         else:
             model = assemble(base, job, trained.tensors)

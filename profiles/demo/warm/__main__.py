@@ -36,6 +36,9 @@ PRELOADED += [
     "lm_eval.evaluator",
     "lm_eval.models.huggingface",
     "transformers.models.olmo.modeling_olmo",
+    "overtrain.sft",
+    "overtrain.generate",
+    "rouge_score.rouge_scorer",
 ]
 KIND = (socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message is one packet
 
