@@ -76,9 +76,10 @@ def scores_grid(data: pd.DataFrame, settings: dict, draw) -> tuple[Figure, pd.Da
     """
     panels, titles = settings["panels"], settings["titles"]
     rows = [(model, task) for model in settings["models"] for task in settings["tasks"]]
-    figure, axes = grid(len(rows), len(panels))
+    alone = len(panels) == 1  # of each (model, task): side by side
+    figure, axes = grid(1, len(rows)) if alone else grid(len(rows), len(panels))
     drawn = []
-    for line, (model, task) in zip(axes, rows, strict=True):
+    for line, (model, task) in zip(axes.T if alone else axes, rows, strict=True):
         own = data[(data.model == model) & (data.task.isna() | (data.task == task))]
         for axis, panel in zip(line, panels, strict=True):
             mean = panel_mean(own, panel["evaluations"])
