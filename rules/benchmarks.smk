@@ -14,11 +14,11 @@ rule prepare_benchmarks:
         "results/benchmarks/prepare_benchmarks/{suite}.tsv"
     conda:
         "../envs/benchmarks.yaml"
-    threads: lookup("resources/task/threads", within=config)
+    threads: config["resources"]["task"]["threads"]
     resources:
-        mem_mb=lookup("resources/task/mem_mb", within=config),
-        runtime=lookup("resources/task/runtime", within=config),
-        gpu=lookup("resources/task/gpu", within=config),
+        mem_mb=config["resources"]["task"]["mem_mb"],
+        runtime=config["resources"]["task"]["runtime"],
+        gpu=config["resources"]["task"]["gpu"],
     params:
         config=lambda wildcards: catalogue.suite_slice(wildcards.suite),
     script:

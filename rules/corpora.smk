@@ -11,11 +11,11 @@ rule build_corpus:
     priority: 100
     conda:
         "../envs/download.yaml"
-    threads: lookup("resources/corpus/threads", within=config)
+    threads: config["resources"]["corpus"]["threads"]
     resources:
-        mem_mb=lookup("resources/corpus/mem_mb", within=config),
-        runtime=lookup("resources/corpus/runtime", within=config),
-        gpu=lookup("resources/corpus/gpu", within=config),
+        mem_mb=config["resources"]["corpus"]["mem_mb"],
+        runtime=config["resources"]["corpus"]["runtime"],
+        gpu=config["resources"]["corpus"]["gpu"],
     params:
         config=lambda wildcards: catalogue.corpus_slice(wildcards.corpus),
     script:

@@ -17,11 +17,11 @@ rule figure:
         "results/benchmarks/figure/{paper}/{figure}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: lookup("resources/draw/threads", within=config)
+    threads: config["resources"]["draw"]["threads"]
     resources:
-        mem_mb=lookup("resources/draw/mem_mb", within=config),
-        runtime=lookup("resources/draw/runtime", within=config),
-        gpu=lookup("resources/draw/gpu", within=config),
+        mem_mb=config["resources"]["draw"]["mem_mb"],
+        runtime=config["resources"]["draw"]["runtime"],
+        gpu=config["resources"]["draw"]["gpu"],
     params:
         config=lambda wildcards: catalogue.figure_slice(
             wildcards.paper, wildcards.figure
@@ -46,11 +46,11 @@ rule table:
         "results/benchmarks/table/{paper}/{table}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: lookup("resources/draw/threads", within=config)
+    threads: config["resources"]["draw"]["threads"]
     resources:
-        mem_mb=lookup("resources/draw/mem_mb", within=config),
-        runtime=lookup("resources/draw/runtime", within=config),
-        gpu=lookup("resources/draw/gpu", within=config),
+        mem_mb=config["resources"]["draw"]["mem_mb"],
+        runtime=config["resources"]["draw"]["runtime"],
+        gpu=config["resources"]["draw"]["gpu"],
     params:
         config=lambda wildcards: catalogue.table_slice(wildcards.paper, wildcards.table),
     script:

@@ -17,12 +17,12 @@ rule evaluate_id:
         "sweep"
     conda:
         "../envs/evaluate.yaml"
-    threads: lookup("resources/evaluate/threads", within=config)
+    threads: config["resources"]["evaluate"]["threads"]
     resources:
-        mem_mb=lookup("resources/evaluate/mem_mb", within=config),
+        mem_mb=config["resources"]["evaluate"]["mem_mb"],
         runtime=lambda wildcards, attempt: attempt
         * config["resources"]["evaluate"]["runtime"],
-        gpu=lookup("resources/evaluate/gpu", within=config),
+        gpu=config["resources"]["evaluate"]["gpu"],
     params:
         config="{}",
     script:
@@ -46,12 +46,12 @@ rule evaluate_c4:
         "sweep"
     conda:
         "../envs/evaluate.yaml"
-    threads: lookup("resources/evaluate/threads", within=config)
+    threads: config["resources"]["evaluate"]["threads"]
     resources:
-        mem_mb=lookup("resources/evaluate/mem_mb", within=config),
+        mem_mb=config["resources"]["evaluate"]["mem_mb"],
         runtime=lambda wildcards, attempt: attempt
         * config["resources"]["evaluate"]["runtime"],
-        gpu=lookup("resources/evaluate/gpu", within=config),
+        gpu=config["resources"]["evaluate"]["gpu"],
     params:
         config=lambda wildcards: catalogue.c4_slice(wildcards.model),
     script:

@@ -18,12 +18,12 @@ rule finetune:
         "sweep"
     conda:
         "../envs/train.yaml"
-    threads: lookup("resources/finetune/threads", within=config)
+    threads: config["resources"]["finetune"]["threads"]
     resources:
-        mem_mb=lookup("resources/finetune/mem_mb", within=config),
+        mem_mb=config["resources"]["finetune"]["mem_mb"],
         runtime=lambda wildcards, attempt: attempt
         * config["resources"]["finetune"]["runtime"],
-        gpu=lookup("resources/finetune/gpu", within=config),
+        gpu=config["resources"]["finetune"]["gpu"],
     params:
         config=lambda wildcards: catalogue.sweep_slice(wildcards.task, wildcards.recipe),
     script:

@@ -40,12 +40,12 @@ rule measure_sharpness:
         "results/benchmarks/measure_sharpness/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: lookup("resources/perturb/threads", within=config)
+    threads: config["resources"]["perturb"]["threads"]
     resources:
-        mem_mb=lookup("resources/perturb/mem_mb", within=config),
+        mem_mb=config["resources"]["perturb"]["mem_mb"],
         runtime=lambda wildcards, attempt: attempt
         * config["resources"]["perturb"]["runtime"],
-        gpu=lookup("resources/perturb/gpu", within=config),
+        gpu=config["resources"]["perturb"]["gpu"],
     params:
         config=lambda wildcards: catalogue.sharpness_slice(wildcards.model),
     script:

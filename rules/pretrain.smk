@@ -17,13 +17,13 @@ rule pretrain:
     priority: 10
     conda:
         "../envs/train.yaml"
-    threads: lookup("resources/pretrain/threads", within=config)
+    threads: config["resources"]["pretrain"]["threads"]
     resources:
-        mem_mb=lookup("resources/pretrain/mem_mb", within=config),
+        mem_mb=config["resources"]["pretrain"]["mem_mb"],
         runtime=lambda wildcards, attempt: catalogue.runtime(
             wildcards.model, wildcards.checkpoint, attempt
         ),
-        gpu=lookup("resources/pretrain/gpu", within=config),
+        gpu=config["resources"]["pretrain"]["gpu"],
     params:
         config=lambda wildcards: catalogue.pretraining_slice(
             wildcards.model, wildcards.checkpoint

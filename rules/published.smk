@@ -11,11 +11,11 @@ rule download_published:
         "results/benchmarks/download_published/{source}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: lookup("resources/draw/threads", within=config)
+    threads: config["resources"]["draw"]["threads"]
     resources:
-        mem_mb=lookup("resources/draw/mem_mb", within=config),
-        runtime=lookup("resources/draw/runtime", within=config),
-        gpu=lookup("resources/draw/gpu", within=config),
+        mem_mb=config["resources"]["draw"]["mem_mb"],
+        runtime=config["resources"]["draw"]["runtime"],
+        gpu=config["resources"]["draw"]["gpu"],
     params:
         config=lambda wildcards: catalogue.published_slice(wildcards.source),
     script:
@@ -35,11 +35,11 @@ rule read_published:
         "results/benchmarks/read_published/{source}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: lookup("resources/draw/threads", within=config)
+    threads: config["resources"]["draw"]["threads"]
     resources:
-        mem_mb=lookup("resources/draw/mem_mb", within=config),
-        runtime=lookup("resources/draw/runtime", within=config),
-        gpu=lookup("resources/draw/gpu", within=config),
+        mem_mb=config["resources"]["draw"]["mem_mb"],
+        runtime=config["resources"]["draw"]["runtime"],
+        gpu=config["resources"]["draw"]["gpu"],
     params:
         config=lambda wildcards: catalogue.reading_slice(wildcards.source),
     script:

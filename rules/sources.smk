@@ -12,11 +12,11 @@ rule check_sources:
     priority: 100
     conda:
         "../envs/download.yaml"
-    threads: lookup("resources/task/threads", within=config)
+    threads: config["resources"]["task"]["threads"]
     resources:
-        mem_mb=lookup("resources/task/mem_mb", within=config),
-        runtime=lookup("resources/task/runtime", within=config),
-        gpu=lookup("resources/task/gpu", within=config),
+        mem_mb=config["resources"]["task"]["mem_mb"],
+        runtime=config["resources"]["task"]["runtime"],
+        gpu=config["resources"]["task"]["gpu"],
     params:
         config=catalogue.sources_slice(),
     script:

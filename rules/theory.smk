@@ -10,11 +10,11 @@ rule simulate_theory:
         "results/benchmarks/simulate_theory/{experiment}.tsv"
     conda:
         "../envs/simulate.yaml"
-    threads: lookup("resources/theory/threads", within=config)
+    threads: config["resources"]["theory"]["threads"]
     resources:
-        mem_mb=lookup("resources/theory/mem_mb", within=config),
-        runtime=lookup("resources/theory/runtime", within=config),
-        gpu=lookup("resources/theory/gpu", within=config),
+        mem_mb=config["resources"]["theory"]["mem_mb"],
+        runtime=config["resources"]["theory"]["runtime"],
+        gpu=config["resources"]["theory"]["gpu"],
     params:
         config=lambda wildcards: catalogue.theory_slice(wildcards.experiment),
     script:

@@ -625,6 +625,16 @@ def test_a_released_models_checkpoints_are_the_hubs_with_their_budgets(config):
     assert "initialisation" not in json.loads(catalogue.perturbation_slice("OLMo-15M"))
 
 
+def test_a_released_checkpoint_that_is_null_is_left_out(config):
+    config["models"]["LLM360-Amber"]["hub"]["checkpoints"]["1.3T"] = None
+    catalogue = Catalogue(config)
+    assert [c.name for c in catalogue.checkpoints("LLM360-Amber")][-1] == "1.1T"
+    assert "models.LLM360-Amber.hub.checkpoints.1.3T" not in catalogue.sources
+    assert "models.LLM360-Amber.hub.checkpoints.1.1T" in catalogue.sources
+    printed = json.loads(catalogue.table_slice("overtrained", "table1"))["model_settings"]
+    assert "1.3T" not in printed["LLM360-Amber"]["hub"]["checkpoints"]
+
+
 def test_every_checkpoint_is_made_by_one_rule(config):
     catalogue = Catalogue(config)
     patterns = [catalogue.models_of(study) for study in ("controlled", "released")]

@@ -225,6 +225,11 @@ FAULTS = {
         "3T",
         ["models.OLMo-1B.reference is '3T'", "hub.checkpoints", "'3.1T'"],
     ),
+    "a reference that is left out": (
+        "models/OLMo-1B/hub/checkpoints/3.1T",
+        None,
+        ["models.OLMo-1B.reference is '3.1T'", "hub.checkpoints", "1.9T, 2.4T"],
+    ),
     "a reference run that is not run": (
         "evaluations/alpaca/reference/seed",
         7,

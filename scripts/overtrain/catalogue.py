@@ -68,6 +68,10 @@ class Catalogue:
     def __init__(self, config: dict, task_sets: dict[str, list[str]] | None = None):
         """task_sets: those of the paper, before an overlay; titles of stand-ins need them."""
         self.config = json.loads(json.dumps(config))  # plain dictionaries, whatever the loader gave
+        for model in self.config["models"].values():
+            if "hub" in model:  # an overlay cannot remove a key, only set it to null
+                own = model["hub"]["checkpoints"]
+                model["hub"]["checkpoints"] = {name: p for name, p in own.items() if p}
         self.paper_tasks = self.config["task_sets"] if task_sets is None else task_sets
 
     # --- checkpoints ---

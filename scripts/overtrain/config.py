@@ -255,7 +255,7 @@ def check_hub_model(where: str, model: dict, config: dict) -> None:
                 f"{where}.size is {model['size']!r}, not in resources.{rule}"
                 f"{near(model['size'], config['resources'][rule])}"
             )
-    checkpoints = model["hub"]["checkpoints"]
+    checkpoints = [name for name, point in model["hub"]["checkpoints"].items() if point]
     if model["reference"] not in checkpoints:
         raise PipelineError(
             f"{where}.reference is {model['reference']!r}, not in {where}.hub.checkpoints"
