@@ -103,6 +103,7 @@ def tuned(axis: Axes, runs: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     own = own[~own.split.isin(["all", *HALVES]) | (own.split == own.reported)]
     seeds = own.groupby(["tokens", "seed"], as_index=False).value.mean()
     table = summary(seeds, ["tokens"])
+    table["std"] = table["std"].where(table.seeds > 1)  # one seed has no deviation
     rates = own.groupby("tokens").learning_rate.unique()
     table["learning_rates"] = [", ".join(f"{r:g}" for r in sorted(rates[t])) for t in table.tokens]
     judged = own.split.isin(["all", *HALVES]).any()
