@@ -174,6 +174,7 @@ class Catalogue:
             if target["plot"] in OF_INSTRUCTION_RUNS:
                 alpaca = self.config["evaluations"]["alpaca"]
                 named |= {("prompts", alpaca["prompts"]): None, ("judges", alpaca["judge"]): None}
+                named["benchmark_suites", self.config["evaluations"]["benchmarks"]["suite"]] = None
         return {k: v for entry in sorted(named) for k, v in self.sources_of(*entry).items()}
 
     def sources_of(self, section: str, name: str) -> dict[str, dict]:
@@ -200,6 +201,12 @@ class Catalogue:
             for checkpoint, point in hub["checkpoints"].items():
                 own = {"repository": hub["repository"], "revision": point["revision"]}
                 ask(f"hub.checkpoints.{checkpoint}", "model", own, "hub.repository", "checkpoint")
+        elif section == "benchmark_suites":
+            for task, own in settings["tasks"].items():
+                if dataset := own.get("dataset"):
+                    own = {"repository": dataset["path"], "revision": dataset["revision"]}
+                    key = f"tasks.{task}.dataset"
+                    ask(key, "dataset", own, f"{key}.path", None)
         elif section == "judges":
             if settings["kind"] in ("vllm", "transformers"):  # others are served elsewhere
                 own = {"repository": settings["model"], "revision": "main"}
