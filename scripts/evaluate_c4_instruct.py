@@ -18,3 +18,4 @@ with job.logged(snakemake.log[0]):
         rows += tuned.held_out_rows(Path(model), text, batch_tokens, identity, own.device)
     origin = own.origin({"corpus": Corpus(corpus).manifest["sha256"]})
     measurements.write(rows, Path(snakemake.output.measurements), origin)
+    tuned.finish(snakemake.wildcards)  # the last of the run's chain
