@@ -434,7 +434,7 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, sweeps' AlpacaEval; aggregates.
+    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, their sweeps; aggregates.
     assert len(origins) == 4 + 3 + 30 + 3 + (2 + 8 * 3 + 2) + (49 + 21)
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
@@ -560,13 +560,27 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
             {"evaluate_alpaca": 1} | drawn(21) | {"table": 1, "all_tables": 1},
         ),
         (
-            "resources: {finetune_instruct: {tiny: {micro_batch: 2}}, generate: {tiny: {runtime: 7}}}",
+            "resources: {finetune_instruct: {tiny: {micro_batch: 2}}, judge: {runtime: 7}}",
             {},
         ),
     ],
-    ids=["rates", "another recipe", "budget", "title", "gammas", "lambdas", "theory", "resources"]
-    + ["instruction rates", "judge", "benchmark's title", "benchmark's metric", "tuned figure"]
-    + ["checkpoint left out", "resources by size"],
+    ids=[
+        "rates",
+        "another recipe",
+        "budget",
+        "title",
+        "gammas",
+        "lambdas",
+        "theory",
+        "resources",
+        "instruction rates",
+        "judge",
+        "benchmark's title",
+        "benchmark's metric",
+        "tuned figure",
+        "checkpoint left out",
+        "resources by size",
+    ],
 )
 def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_path, change, jobs):
     overlay = tmp_path / "change.yaml"
