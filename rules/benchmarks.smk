@@ -91,9 +91,40 @@ rule evaluate_benchmarks:
         "../scripts/evaluate_benchmarks.py"
 
 
+rule evaluate_c4_base:
+    input:
+        model="results/checkpoints/{model}/{checkpoint}",
+        corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
+    output:
+        measurements="results/measurements/{model}/{checkpoint}/c4.parquet",
+    log:
+        "results/logs/evaluate_c4_base/{model}/{checkpoint}.log",
+    benchmark:
+        "results/benchmarks/evaluate_c4_base/{model}/{checkpoint}.tsv"
+    wildcard_constraints:
+        model=catalogue.models_of("released"),
+    conda:
+        "../envs/evaluate.yaml"
+    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["threads"]
+    resources:
+        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
+            "mem_mb"
+        ],
+        runtime=lambda wildcards, attempt: attempt
+        * catalogue.sized("benchmarks", wildcards.model)["runtime"],
+        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["gpu"],
+        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
+            "disk_mb"
+        ],
+    params:
+        config=lambda wildcards: catalogue.instruct_c4_slice(wildcards.model),
+    script:
+        "../scripts/evaluate_c4_instruct.py"
+
+
+# The last link: after it a run's weights are gone.
 rule evaluate_c4_instruct:
     input:
-        checkpoint="results/checkpoints/{model}/{checkpoint}",
         model="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
         corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
         after="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/benchmarks.parquet",

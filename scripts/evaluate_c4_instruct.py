@@ -1,4 +1,4 @@
-"""Rule evaluate_c4_instruct: a tuned run and its base on held-out pre-training text."""
+"""Rules evaluate_c4_instruct, evaluate_c4_base: a tuned run, or a checkpoint, on held-out text."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,7 @@ with job.logged(snakemake.log[0]):
     own = tuned.Measured(snakemake)
     config, corpus = json.loads(snakemake.params.config), Path(snakemake.input.corpus)
     text = held_out_text(corpus, config["window"], config["tokens"])
-    measured = {snakemake.input.checkpoint: own.base, snakemake.input.model: own.identity}
     batch_tokens = snakemake.config["evaluations"]["batch_tokens"]
-    rows = []
-    for model, identity in measured.items():
-        rows += tuned.held_out_rows(Path(model), text, batch_tokens, identity, own.device)
+    rows = tuned.held_out_rows(own.model, text, batch_tokens, own.identity, own.device)
     origin = own.origin({"corpus": Corpus(corpus).manifest["sha256"]})
     measurements.write(rows, Path(snakemake.output.measurements), origin)

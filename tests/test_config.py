@@ -235,6 +235,16 @@ FAULTS = {
         7,
         ["evaluations.alpaca.reference is ", '"seed": 7', "'instruct'", "lr1e-05-seed0"],
     ),
+    "a judge by known answers, and prompts without": (
+        "evaluations/alpaca/judge",
+        "answer_overlap",
+        ["evaluations.alpaca.judge is 'answer_overlap'", "known answers", "'alpaca_eval' has none"],
+    ),
+    "a batch that the GPUs do not make": (
+        "resources/finetune_instruct/7B/gpu",
+        3,
+        ["instruct.batch_size is 256", "multiple of micro_batch x gpu", "OLMo-2-7B (4 x 3)"],
+    ),
     "unknown judge": (
         "evaluations/alpaca/judge",
         "llama",
@@ -709,3 +719,12 @@ def test_theory_figures_draw_the_experiments_that_the_library_has():
     schema = json.loads(SCHEMA.read_text())["properties"]
     assert alternatives(schema["figures"], "experiment") == set(EXPERIMENTS)
     assert set(EXPERIMENTS) <= set(schema["theory"]["properties"])
+
+
+def test_a_published_revision_is_a_checkpoint_that_is_trained():
+    overlay = {"model_sets": {"released_1b": ["OLMo-10K-hub"]}}
+    config = merged(BASE, overlay)
+    config["models"]["OLMo-10K-hub"]["hub"]["checkpoints"]["0.84M"]["revision"] = "0.85M"
+    text = message(config, overlay)
+    assert "models.OLMo-10K-hub.hub.checkpoints.0.84M.revision is '0.85M'" in text
+    assert "no checkpoint of OLMo-10K; did you mean '0.84M'?" in text

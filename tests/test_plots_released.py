@@ -209,8 +209,8 @@ def test_figures_11_to_22_are_those_of_the_papers_captions(config, figure, model
     assert target["panels"][0]["evaluations"] == ["alpaca"]
     assert len(target["panels"]) == 9
     files = catalogue.measurements("overtrained", figure)
-    # six checkpoints: the base's benchmarks, the sweep's win rates, and 21 runs' benchmarks
-    assert len(files) == len(set(files)) == 6 * (1 + 1 + 21)
+    # six checkpoints: the base's benchmarks, the sweep's win rates, benchmarks and text of 21 runs
+    assert len(files) == len(set(files)) == 6 * (1 + 1 + 2 * 21)
     assert all(f"/{model}/" in file for file in files)
 
 

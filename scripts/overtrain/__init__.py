@@ -23,6 +23,11 @@ flows:
     provenance, job, sweep, workers, allocator    how a job runs and says where its result came from
 """
 
+import os
+
+# A token comes from HF_TOKEN alone: the file that a login left is for its user's other work.
+os.environ["HF_TOKEN_PATH"] = os.devnull
+
 
 class PipelineError(Exception):
     """Bad input or a full disk: one line that names the key or file, and what would be right."""

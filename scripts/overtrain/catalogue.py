@@ -443,22 +443,27 @@ class Catalogue:
         return files
 
     def instruction_measurements(self, target: dict) -> Iterator[str]:
-        """Those of the runs of instruction tuning that a figure shows, and of their bases."""
+        """Those of the runs of instruction tuning that a figure shows, and of their bases.
+
+        Held-out text is the last link of a run's chain and always among them: a figure that came
+        later would find the weights gone.
+        """
         shown = evaluations_shown(target)
-        own = [stem for stem in ("c4",) if stem in shown]
-        if benchmarks := shown - set(NOT_BENCHMARKS):
-            own.append("benchmarks")
+        benchmarks = bool(shown - set(NOT_BENCHMARKS))
+        of_base = [
+            stem for stem, asked in (("benchmarks", benchmarks), ("c4", "c4" in shown)) if asked
+        ]
+        of_run = ["benchmarks", "c4"] if benchmarks else ["c4"]
         for model in self.names(target, "models"):
             for checkpoint in self.checkpoints(model):
                 folder = f"results/measurements/{model}/{checkpoint.name}"
-                if benchmarks:
-                    yield f"{folder}/benchmarks.parquet"
+                yield from (f"{folder}/{stem}.parquet" for stem in of_base)
                 for task in self.names(target, "tasks"):
                     sweep = f"{folder}/{task}/{target['recipe']}"
                     if "alpaca" in shown or target["plot"] == "tuned_scores_by_tokens":
                         yield f"{sweep}/alpaca.parquet"  # which also chooses the rate
                     for run in self.runs(target["recipe"]):
-                        yield from (f"{sweep}/{run}/{stem}.parquet" for stem in own)
+                        yield from (f"{sweep}/{run}/{stem}.parquet" for stem in of_run)
 
     def aggregate_slice(self, paper: str, figure: str) -> str:
         """What an aggregate depends on beside its measurements: which they are, what for."""

@@ -24,6 +24,7 @@ from overtrain.catalogue import (
 )
 
 SIZED = ("finetune_instruct", "generate", "benchmarks")  # resources by size of model
+PUBLISHED = Path("results/hub")  # repositories that rule publish_checkpoint makes
 STUDIES = ("amuro_char",)  # of published checkpoints: each a section of config.yaml
 SCHEMA = Path(__file__).with_name("config.schema.json")
 
@@ -241,6 +242,8 @@ def check_released(where: str, target: dict, config: dict) -> None:
                 f"{where}.models names {name}, a released model; only figures of the kinds "
                 f"noise_by_tokens, {' and '.join(OF_INSTRUCTION_RUNS)} show those"
             )
+        if "hub" in model:
+            check_published_here(f"models.{name}", model, config)
         if plot == "noise_by_tokens" and "hub" in model and "initialisation" not in model:
             raise PipelineError(
                 f"{where}.models names {name}, which has no `initialisation` to size the noise by"
@@ -261,6 +264,23 @@ def check_hub_model(where: str, model: dict, config: dict) -> None:
             f"{where}.reference is {model['reference']!r}, not in {where}.hub.checkpoints"
             f"{near(model['reference'], checkpoints)}"
         )
+
+
+def check_published_here(where: str, model: dict, config: dict) -> None:
+    """Revisions of a repository that this pipeline publishes must be checkpoints that it trains."""
+    if (folder := Path(model["hub"]["repository"])).parent == PUBLISHED:
+        of = config["models"].get(folder.name, {})
+        if "architecture" not in of:
+            raise PipelineError(
+                f"{where}.hub.repository is {str(folder)!r}; {folder.name} is no model trained here"
+            )
+        made = [c.name for c in Catalogue(config).checkpoints(folder.name)]
+        for name, point in model["hub"]["checkpoints"].items():
+            if point and (revision := point["revision"]) not in made:
+                raise PipelineError(
+                    f"{where}.hub.checkpoints.{name}.revision is {revision!r}, which is no "
+                    f"checkpoint of {folder.name}{near(revision, made)}"
+                )
 
 
 def check_instruction_tuning(config: dict, known: Callable[[str, str, str], None]) -> None:
@@ -329,7 +349,26 @@ def check_panels(where: str, figure: dict, catalogue: Catalogue) -> None:
                 f"{where}.panels takes a mean of {', '.join(panel['evaluations'])}; "
                 f"{alone[0]} is no accuracy and needs a panel of its own"
             )
-    reference = catalogue.config["evaluations"]["alpaca"]["reference"]
+    alpaca = catalogue.config["evaluations"]["alpaca"]
+    if (
+        catalogue.judge["kind"] == "overlap"
+        and "task" not in (catalogue.config["prompts"][alpaca["prompts"]]["source"])
+    ):
+        raise PipelineError(
+            f"evaluations.alpaca.judge is {alpaca['judge']!r}, of kind overlap, which needs "
+            f"prompts with known answers; {alpaca['prompts']!r} has none"
+        )
+    batch_size = catalogue.config["instruction_recipes"][figure["recipe"]]["batch_size"]
+    for model in catalogue.names(figure, "models"):
+        own = catalogue.sized("finetune_instruct", model)
+        together = own["micro_batch"] * max(1, own["gpu"])
+        if batch_size % together:
+            raise PipelineError(
+                f"instruction_recipes.{figure['recipe']}.batch_size is {batch_size}; it must be a "
+                f"multiple of micro_batch x gpu of resources.finetune_instruct for {model} "
+                f"({own['micro_batch']} x {max(1, own['gpu'])})"
+            )
+    reference = alpaca["reference"]
     runs = catalogue.runs(figure["recipe"])
     if reference not in list(runs.values()):
         raise PipelineError(

@@ -80,7 +80,13 @@ def conversation(row: dict, kind: str) -> Messages:
             )
         if row[column] is None:
             raise MalformedError("a column without a value")
-    messages = parse(row)
+    try:
+        messages = parse(row)
+    except (AttributeError, KeyError, TypeError) as error:
+        own = {column: type(row[column]).__name__ for column in columns}
+        raise PipelineError(
+            f"format {kind} cannot read a row whose columns are {own} ({error})"
+        ) from error
     roles = [m["role"] for m in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if not turns or turns[-1] != "assistant":

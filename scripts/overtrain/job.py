@@ -37,10 +37,22 @@ def logged(log: str) -> Iterator[None]:
         print(f"work: {time.perf_counter() - started:.1f} s, at most {most} MB")
     except PipelineError as error:
         sys.exit(f"error: {error}")
-    except Exception as error:  # safetensors and Arrow report a full disk in types of their own
-        if os.strerror(errno.ENOSPC) not in str(error):
+    except Exception as error:
+        if not any(is_full_disk(part) for part in chain(error)):
             raise
         sys.exit(f"error: no space left on the disk that holds {Path.cwd()}; free some, run again")
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it was raised from or in the handling of."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """safetensors, Arrow and torch's archives each report one in a way of their own."""
+    return os.strerror(errno.ENOSPC) in str(error) or "inline_container" in str(error)
 
 
 def origin(snakemake: object, data: dict[str, str], device: str = "cpu") -> dict:

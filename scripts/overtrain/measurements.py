@@ -48,11 +48,13 @@ SCHEMA = pa.schema(
         "prompt": pa.string(),
         "epoch": pa.int64(),
         # base, best (epoch on validation), last (epoch), noise, interpolated (base + lambda x a
-        # direction: noise, or a run's change); theory: simulated, closed_form
+        # direction: noise, or a run's change), reference (the run that win rates compare with);
+        # theory: simulated, closed_form
         "selection": pa.string(),
-        "evaluation": pa.string(),  # c4, id, training; theory: pretraining, fine_tuning
+        # c4, id, training, alpaca, or a benchmark's name; theory: pretraining, fine_tuning
+        "evaluation": pa.string(),
         "metric": pa.string(),
-        "split": pa.string(),
+        "split": pa.string(),  # alpaca: all prompts, or the even or odd ones
         "value": pa.float64(),
         "stderr": pa.float64(),
         "n": pa.int64(),

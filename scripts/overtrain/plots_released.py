@@ -76,9 +76,10 @@ def scores_grid(data: pd.DataFrame, settings: dict, draw) -> tuple[Figure, pd.Da
     """
     panels, titles = settings["panels"], settings["titles"]
     rows = [(model, task) for model in settings["models"] for task in settings["tasks"]]
-    figure, axes = grid(len(rows), len(panels))
+    alone = len(panels) == 1  # of each (model, task): side by side
+    figure, axes = grid(1, len(rows)) if alone else grid(len(rows), len(panels))
     drawn = []
-    for line, (model, task) in zip(axes, rows, strict=True):
+    for line, (model, task) in zip(axes.T if alone else axes, rows, strict=True):
         own = data[(data.model == model) & (data.task.isna() | (data.task == task))]
         for axis, panel in zip(line, panels, strict=True):
             mean = panel_mean(own, panel["evaluations"])
@@ -102,6 +103,7 @@ def tuned(axis: Axes, runs: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     own = own[~own.split.isin(["all", *HALVES]) | (own.split == own.reported)]
     seeds = own.groupby(["tokens", "seed"], as_index=False).value.mean()
     table = summary(seeds, ["tokens"])
+    table["std"] = table["std"].where(table.seeds > 1)  # one seed has no deviation
     rates = own.groupby("tokens").learning_rate.unique()
     table["learning_rates"] = [", ".join(f"{r:g}" for r in sorted(rates[t])) for t in table.tokens]
     judged = own.split.isin(["all", *HALVES]).any()

@@ -74,6 +74,8 @@ def from_hub(source: dict) -> tuple[list[dict], str]:
         if not isinstance(row, dict) or not {"instruction", "dataset"} <= set(row):
             has = sorted(row) if isinstance(row, dict) else type(row).__name__
             raise PipelineError(f"{what}: a prompt needs instruction and dataset; one has {has}")
+        if not isinstance(row["instruction"], str) or not row["instruction"].strip():
+            raise PipelineError(f"{what}: an instruction is {row['instruction']!r}, not a text")
     return [{key: row[key] for key in ("instruction", "dataset")} for row in rows], commit
 
 

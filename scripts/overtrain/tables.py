@@ -8,6 +8,7 @@ import pandas as pd
 
 from overtrain import study_tables
 from overtrain.architecture import Architecture
+from overtrain.catalogue import tokens_of
 from overtrain.provenance import whole_file
 
 
@@ -72,7 +73,9 @@ def released_checkpoints(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame
     rows = [
         (model["title"], model["hub"]["repository"], budget, point["revision"], point["tokens"])
         for model in (settings["model_settings"][name] for name in settings["models"])
-        for budget, point in model["hub"]["checkpoints"].items()
+        for budget, point in sorted(
+            model["hub"]["checkpoints"].items(), key=lambda item: tokens_of(item[1]["tokens"])
+        )
     ]
     columns = ["Model", "Repository", "Budget in figures", "Revision", "Tokens"]
     return pd.DataFrame(rows, columns=columns).set_index("Model")
