@@ -1,6 +1,7 @@
 """The demo shows the phenomenon: a regression test on its measurements, not evidence for the claim.
 
-Runs the part of `make demo` that Fig 3 and the mathematics stand-in need, in a copy.
+Runs the part of `make demo` that Fig 3, the mathematics stand-in and the instruction tuning of one
+stand-in of a released model need, in a copy.
 """
 
 import shutil
@@ -16,22 +17,40 @@ from overtrain import plots_controlled
 
 BUDGETS = ("0.84M", "1.68M", "3.37M", "6.75M", "13.5M")
 TASK = "sympy_docs"
+RELEASED = "OLMo-10K-hub"  # four of the budgets
+CHOICES = {"arc_challenge": 4, "arc_easy": 4, "hellaswag": 4, "sciq": 4, "copa": 2, "piqa": 2}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
+def make(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "profiles/demo/warm", sys.executable, "-m", "snakemake"]
+    command += ["--profile", "profiles/demo", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="module")
-def measured(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(repository, tmp_path_factory.mktemp("demo") / "copy", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def measured(demo: Path) -> Path:
     """The measurements of OLMo-10K that the demo profile makes."""
-    copy = tmp_path_factory.mktemp("demo") / "copy"
-    shutil.copytree(repository, copy, symlinks=True)
     folder = "results/measurements/OLMo-10K"
     targets = [f"{folder}/{budget}/gaussian.parquet" for budget in BUDGETS]
     targets += [f"{folder}/{budget}/{TASK}/default/c4.parquet" for budget in BUDGETS]
-    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/demo", *targets]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return copy / folder
+    make(demo, *targets)
+    return demo / folder
+
+
+@pytest.fixture(scope="module")
+def released(demo: Path) -> pd.DataFrame:
+    """All measurements behind the figures of one stand-in on one data set (Figs 11, 12)."""
+    make(demo, "fig11", "released_c4")
+    files = (demo / "results/measurements" / RELEASED).rglob("*.parquet")
+    return pd.concat(pd.read_parquet(path) for path in files)
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +98,55 @@ def test_a_fixed_learning_rate_costs_more_after_more_pretraining(tuned: pd.DataF
 def test_a_large_learning_rate_gives_a_u(tuned: pd.DataFrame) -> None:
     perplexity = by_budget(tuned, "best", "absolute", "learning_rate").loc[0.01]
     assert 0 < perplexity.to_numpy().argmin() < len(BUDGETS) - 1, perplexity
+
+
+# --- instruction tuning of a stand-in -------------------------------------------------------------
+
+
+def by_rate(data: pd.DataFrame, evaluation: str, metric: str) -> tuple[pd.Series, pd.DataFrame]:
+    """The base's scores by budget, and the mean over seeds of the tuned runs', a row for a rate."""
+    data = data[(data.metric == metric) & data.evaluation.isin([evaluation])]
+    base = data[data.selection == "base"].drop_duplicates("tokens").set_index("tokens").value
+    runs = data[data.selection != "base"]
+    return base.sort_index(), runs.pivot_table("value", "learning_rate", "tokens", "mean")
+
+
+def mean_accuracy(data: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+    found = [by_rate(data, evaluation, "accuracy") for evaluation in CHOICES]
+    return sum(base for base, _ in found) / len(found), sum(t for _, t in found) / len(found)
+
+
+def test_a_base_models_answers_are_above_chance_and_improve(released: pd.DataFrame) -> None:
+    base, _ = mean_accuracy(released)
+    chance = np.mean([1 / choices for choices in CHOICES.values()])
+    assert len(base) == 4 and (base > chance + 0.05).all(), base
+    assert (np.diff(base) > 0).all(), base
+
+
+def test_more_pretraining_makes_a_better_answerer(released: pd.DataFrame) -> None:
+    _, loss = by_rate(released, "id", "loss")
+    assert (np.diff(loss.to_numpy(), axis=1) < 0.01).all() and (loss.iloc[:, -1] < 0.5).all(), loss
+
+
+def test_tuning_costs_more_after_more_pretraining(released: pd.DataFrame) -> None:
+    """The change of held-out text at every rate, and of the benchmarks at the largest."""
+    base, tuned = by_rate(released, "c4", "perplexity")
+    assert (np.diff((tuned - base).to_numpy(), axis=1) > 0).all(), tuned - base
+    base, tuned = mean_accuracy(released)
+    lost = (base - tuned).iloc[-1]
+    assert (np.diff(lost) > 0).all() and lost.iloc[-1] > 0.1, lost
+
+
+def test_a_large_learning_rate_gives_an_overtrained_model(released: pd.DataFrame) -> None:
+    _, tuned = mean_accuracy(released)
+    assert tuned.iloc[-1].to_numpy().argmax() < 3, tuned  # not the one trained longest
+
+
+def test_a_run_is_equal_to_itself(released: pd.DataFrame) -> None:
+    rows = released[(released.metric == "win_rate") & (released.split == "all")]
+    (reference,) = rows[rows.selection == "reference"].itertuples()
+    assert (reference.value, reference.tokens) == (0.5, 13_500_000)
+    assert not rows.value.isna().any() and len(rows) == 4 * 3 * 2  # budgets, rates, seeds
+    assert rows.value.between(0, 1).all() and rows[rows.tokens == 840_000].value.max() < 0.5
+    invalid = released[released.metric == "invalid_verdicts"]
+    assert (invalid.value == 0).all()
