@@ -159,7 +159,10 @@ def short(error: Exception) -> str:
 
 
 def read_verdict(body: str) -> Verdict:
-    """The verdict in an answer's body: the likelier identifier, else the text if it is one."""
+    """The verdict in an answer's body, whose text must be an identifier: the likelier of the two.
+
+    An answer in other words is none, however likely it makes one of the identifiers.
+    """
     try:
         choice = json.loads(body)["choices"][0]
         text = choice["message"]["content"]
@@ -167,14 +170,15 @@ def read_verdict(body: str) -> Verdict:
         logprobs = {t["token"]: float(t["logprob"]) for t in tokens or []}
     except (ValueError, LookupError, TypeError, AttributeError):
         return Verdict(None, body[:200])
-    if logprobs:
-        m, big_m = (logprobs.get(identifier, float("-inf")) for identifier in IDENTIFIERS)
-        if m == big_m == float("-inf"):
-            return Verdict(None, str(text)[:200])
-        return Verdict(likelier(m, big_m), json.dumps({"m": m, "M": big_m}))
     if not isinstance(text, str):
         return Verdict(None, body[:200])
-    return Verdict(IDENTIFIERS.get(text.strip()), text[:200])
+    said = IDENTIFIERS.get(text.strip())
+    if said is None or not logprobs:
+        return Verdict(said, text[:200])
+    m, big_m = (logprobs.get(identifier, float("-inf")) for identifier in IDENTIFIERS)
+    if m == big_m == float("-inf"):
+        return Verdict(None, text[:200])
+    return Verdict(likelier(m, big_m), json.dumps({"m": m, "M": big_m}))
 
 
 # --- a server of the job's own --------------------------------------------------------------------

@@ -410,13 +410,15 @@ def train(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) ->
         # accelerate shards on GPUs alone; told that these are some, it does the same on a CPU.
         PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
     set_seed(arguments.seed)
-    trainer = Trainer(
-        model=load_model(base),
-        args=arguments,
-        train_dataset=data,
-        processing_class=chat.load_tokenizer(base, job.template),
-        peft_config=adapter(job),
-    )
+    model, tokenizer = load_model(base), chat.load_tokenizer(base, job.template)
+    own = {"train_dataset": data, "processing_class": tokenizer, "peft_config": adapter(job)}
+    try:
+        trainer = Trainer(model=model, args=arguments, **own)
+    except ValueError as error:
+        if job.lora is None:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(f"instruction_recipes.{job.recipe}.lora: {reason}") from error
     if arguments.bf16 and machine.processes > 1:  # accelerate's own: all three in bfloat16
         trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
