@@ -213,7 +213,7 @@ def test_a_judges_template_is_taken_and_its_architecture_may_be_any(source: Path
     for name, text in (("config.json", '{"model_type": "other"}'), ("chat_template.jinja", "{}")):
         (source / "ckpt_005" / name).write_text(text)
     folder, work = tmp_path / "judge", tmp_path / "work"
-    with pytest.raises(PipelineError, match="model_type .* is 'other'"):
+    with pytest.raises(PipelineError, match="'other'"):
         download_checkpoint(str(source), "ckpt_005", folder, work)
     assert not folder.exists()
     download_checkpoint(str(source), "ckpt_005", folder, work, architectures=None)
