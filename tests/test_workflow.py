@@ -163,7 +163,9 @@ PAPER = {
     "finetune_instruct": 756,  # 3 models x 6 checkpoints x 2 data sets x 7 rates x 3 seeds
     "generate_responses": 756,
     "evaluate_benchmarks": 756,
-    "evaluate_c4_instruct": 126,  # one model, one data set
+    "evaluate_c4_instruct": 756,
+    "evaluate_c4_base": 18,
+    "download_judge": 1,
     "evaluate_alpaca": 36,
     "aggregate": 49 + 21 + 12,
     "figure": 50 + 21 + 12,
