@@ -53,9 +53,8 @@ wildcard_constraints:
             "source",
             "suite",
             "run",
-            "run",
             "prompts",
-            "suite",
+            "judge",
         )
     },
 
@@ -74,6 +73,7 @@ localrules:
     prepare_benchmarks,
     prepare_prompts,
     download_checkpoint,
+    download_judge,
     simulate_theory,
     download_published,
     read_published,

@@ -68,6 +68,7 @@ rule evaluate_alpaca:
             wildcards.model, wildcards.task, wildcards.recipe
         ),
         prompts=f"results/prompts/{config['evaluations']['alpaca']['prompts']}.parquet",
+        judge=catalogue.judge_folder(),
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/alpaca.parquet",
         verdicts="results/verdicts/{model}/{checkpoint}/{task}/{recipe}.parquet",

@@ -55,3 +55,27 @@ rule download_checkpoint:
         ),
     script:
         "../scripts/download_checkpoint.py"
+
+
+# The language model of a judge, for the jobs that load or serve it.
+rule download_judge:
+    output:
+        model=directory("results/judges/{judge}"),
+    log:
+        "results/logs/download_judge/{judge}.log",
+    benchmark:
+        "results/benchmarks/download_judge/{judge}.tsv"
+    wildcard_constraints:
+        judge=catalogue.fetched_judges(),
+    priority: 100
+    conda:
+        "../envs/evaluate.yaml"
+    threads: lookup("resources/download/threads", within=config)
+    resources:
+        mem_mb=lookup("resources/download/mem_mb", within=config),
+        runtime=lookup("resources/download/runtime", within=config),
+        gpu=lookup("resources/download/gpu", within=config),
+    params:
+        config=lambda wildcards: catalogue.download_judge_slice(wildcards.judge),
+    script:
+        "../scripts/download_judge.py"

@@ -17,7 +17,9 @@ with job.logged(snakemake.log[0]):
     reference = config["reference"]
     state = Path("results/state/verdicts", w.model, w.checkpoint, w.task, f"{w.recipe}.jsonl")
     name = catalogue.config["evaluations"]["alpaca"]["judge"]
-    with open_judge(name, catalogue.judge, snakemake.resources.get("gpu", 0)) as judge:
+    gpus = snakemake.resources.get("gpu", 0)
+    fetched = next(map(Path, snakemake.input.judge), None)  # other judges are elsewhere
+    with open_judge(name, catalogue.judge, gpus, fetched) as judge:
         verdicts, found = alpaca.judge_sweep(
             rows,
             config["runs"],
@@ -30,6 +32,8 @@ with job.logged(snakemake.log[0]):
         )
     data = {path.stem: sha256(path) for path in files}
     data |= {key: sha256(Path(snakemake.input[key])) for key in ("prompts", "reference")}
+    if fetched:
+        data["judge"] = judge.identity["files"]
     origin = job.origin(snakemake, data)
     alpaca.write_verdicts(verdicts, Path(snakemake.output.verdicts), origin)
     measurements.write(found, Path(snakemake.output.measurements), origin)

@@ -7,10 +7,11 @@ from overtrain import benchmarks, harness, job, measurements, tuned
 with job.logged(snakemake.log[0]):
     own = tuned.Measured(snakemake)
     suite, folder = own.catalogue.suite, Path(snakemake.input.suite)
+    manifest = benchmarks.read_manifest(folder)
     if tuned.diverged(own.model):
-        found = benchmarks.diverged(folder, suite)
+        found = benchmarks.diverged(manifest, suite)
     else:
-        found = benchmarks.evaluate(own.model, folder, suite, own.device, own.gpus)
+        found = benchmarks.evaluate(own.model, folder, manifest, suite, own.device, own.gpus)
     rows = harness.rows_of(found, own.identity, suite["shots"])
-    origin = own.origin({"suite": benchmarks.read_manifest(folder)["sha256"]})
+    origin = own.origin({"suite": manifest["sha256"]})
     measurements.write(rows, Path(snakemake.output.measurements), origin)

@@ -7,16 +7,16 @@ import torch
 
 from overtrain import job, measurements
 from overtrain.catalogue import Catalogue
-from overtrain.sft import Job, Machine, finetune_instruct
+from overtrain.sft import Job, Machine, finetune_instruct, gpus_for
 from overtrain.sweep import Sweep
+from overtrain.tuned import state_of
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)
     w, config = snakemake.wildcards, json.loads(snakemake.params.config)
+    model = Path(snakemake.output.model)
     resources = Catalogue(snakemake.config).sized("finetune_instruct", w.model)
-    gpus = min(resources["gpu"], torch.cuda.device_count())
-    if gpus < resources["gpu"]:
-        print(f"warning: the rule asks for {resources['gpu']} GPUs; {gpus} are visible")
+    gpus = gpus_for(resources["gpu"], torch.cuda.device_count())
     rows = finetune_instruct(
         sweep.checkpoint,
         sweep.task,
@@ -29,9 +29,10 @@ with job.logged(snakemake.log[0]):
             gpus > 0,
             sweep.batch_tokens,
         ),
-        Path(snakemake.output.model),
-        Path("results/state/sft", w.model, w.checkpoint, w.task, w.recipe, w.run),
+        model,
+        state_of(w),
         sweep.identity,
         sweep.origin(),
     )
-    measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())
+    origin = json.loads((model / "provenance.json").read_text())  # of the training
+    measurements.write(rows, Path(snakemake.output.measurements), origin)

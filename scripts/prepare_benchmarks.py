@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from overtrain import benchmarks, job
+from overtrain import benchmarks, job, sources
 
 with job.logged(snakemake.log[0]):
+    name, folder = snakemake.wildcards.suite, Path(snakemake.output.suite)
     suite = json.loads(snakemake.params.config)
-    folder = Path(snakemake.output.suite)
-    benchmarks.prepare(snakemake.wildcards.suite, suite, folder, job.origin(snakemake, {}))
+    suite = sources.pin(snakemake.config, "benchmark_suites", name, suite)
+    benchmarks.prepare(name, suite, folder, job.origin(snakemake, {}))

@@ -85,7 +85,12 @@ def other_checkpoint(tmp_path_factory, checkpoint) -> Path:
 
 def evaluate(prepared, checkpoint, **changes: object) -> dict:
     suite, folder = prepared
-    return benchmarks.evaluate(checkpoint, folder, suite | changes, "cpu", 0)
+    return evaluate_on(folder, suite | changes, checkpoint)
+
+
+def evaluate_on(folder: Path, suite: dict, checkpoint: Path) -> dict:
+    manifest = benchmarks.read_manifest(folder)
+    return benchmarks.evaluate(checkpoint, folder, manifest, suite, "cpu", 0)
 
 
 @pytest.fixture
@@ -205,7 +210,7 @@ def test_a_diverged_run_is_nan_for_all_that_others_measure(prepared, checkpoint,
     suite, folder = prepared
     (tmp_path / tuned.DIVERGED).write_text("{}")
     assert tuned.diverged(tmp_path) and not tuned.diverged(checkpoint)
-    found = benchmarks.diverged(folder, suite)
+    found = benchmarks.diverged(benchmarks.read_manifest(folder), suite)
     measured = evaluate(prepared, checkpoint)
     assert {k: n for k, (_, _, n) in found.items()} == {k: n for k, (_, _, n) in measured.items()}
     made = harness.rows_of(found, {}, 1)
@@ -292,12 +297,12 @@ def test_long_prompts_are_counted_and_long_answers_refused(prepared, checkpoint,
         tmp_path / "data/boolq", "train", [r | {"context": "x" * 30} for r in rows("boolq", 5)]
     )
     benchmarks.prepare("small", suite, longer, {})
-    benchmarks.evaluate(checkpoint, longer, suite, "cpu", 0)
+    evaluate_on(longer, suite, checkpoint)
     assert f"{2 * QUESTIONS} requests; {2 * QUESTIONS} longer" in capsys.readouterr().out
     answers = [r | {"choices": ["no", "y" * 33]} for r in rows("boolq", 5)]
     write_split(tmp_path / "data/boolq", "test", answers)
     benchmarks.prepare("small", suite, longer, {})
-    line = fault(benchmarks.evaluate, checkpoint, longer, suite, "cpu", 0)
+    line = fault(evaluate_on, longer, suite, checkpoint)
     assert "an answer of 33 tokens is longer than its context of 32" in line
 
 
@@ -468,7 +473,7 @@ def test_lm_evals_own_eight_are_fetched_pinned_and_then_run_offline(tmp_path, ch
     scripted.mkdir(parents=True)
     (scripted / "scripted.py").write_text("import datasets\n")
     suite = SUITES["generalist"] | {"batch_size": 4}
-    wrong = suite | {"tasks": {"piqa": {"dataset": {"path": "some/scripted"}}}}
+    wrong = suite | {"tasks": {"piqa": {"dataset": {"path": "some/scripted", "revision": "main"}}}}
     with serve(tmp_path / "root", {"main": COMMIT}) as hub:
         arguments = [json.dumps(suite), json.dumps(wrong), str(tmp_path)]
         done = run_on_hub(hub, tmp_path / "home", PREPARE, *arguments)
@@ -482,5 +487,5 @@ def test_lm_evals_own_eight_are_fetched_pinned_and_then_run_offline(tmp_path, ch
     both = {n for n, task in manifest["tasks"].items() if "accuracy_norm" in task["questions"]}
     assert both == {"arc_challenge", "arc_easy", "piqa", "sciq", "hellaswag"}
     shown = {(name, task["metric"]) for name, task in suite["tasks"].items()}
-    found = benchmarks.evaluate(checkpoint, tmp_path / "generalist", suite, "cpu", 0)
+    found = evaluate_on(tmp_path / "generalist", suite, checkpoint)
     assert shown <= set(found) and {n for _, _, n in found.values()} == {12}

@@ -22,6 +22,9 @@ SLICES = {
     "task_slice": ("rte",),
     "pretraining_slice": ("OLMo-30M", "8B"),
     "download_slice": ("OLMo-1B", "0.5T"),
+    "download_judge_slice": ("llama3_70b",),
+    "alpaca_slice": ("OLMo-1B", "instruct"),
+    "generation_slice": (),
     "sweep_slice": ("rte", "default"),
     "c4_slice": ("OLMo-30M",),
     "perturbation_slice": ("OLMo-30M",),
@@ -101,6 +104,16 @@ def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple])
         ("figures.overtrained.fig04.title", "other", set()),
         ("task_sets.six", ["rte"], {"aggregate_slice", "figure_slice"}),
         ("resources.draw.mem_mb", 1, set()),
+        ("judges.llama3_70b.top_logprobs", None, {"alpaca_slice"}),
+        ("judges.llama3_70b.attempts", 1, {"alpaca_slice"}),
+        ("judges.llama3_70b.max_model_len", 4096, {"alpaca_slice"}),
+        ("judges.llama3_70b.model", "a/b", {"alpaca_slice", "download_judge_slice"}),
+        ("judges.llama3_70b.revision", "v2", {"download_judge_slice"}),  # whose output it reads
+        ("judges.llama3_70b.concurrency", 1, set()),
+        ("judges.llama3_70b.timeout", 1, set()),
+        ("judges.endpoint.attempts", 1, set()),  # not the one that judges
+        ("evaluations.alpaca.judge", "answer_overlap", {"alpaca_slice"}),
+        ("evaluations.alpaca.max_new_tokens", 5, {"generation_slice"}),
     ],
 )
 def test_a_slice_holds_what_its_result_depends_on_and_nothing_else(config, path, value, changes):
@@ -669,3 +682,14 @@ def test_the_catalogue_imports_nothing_heavy():
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True
     )
     assert found.stdout.strip() == "set()", found.stderr
+
+
+def test_a_judges_model_is_downloaded_if_a_job_here_loads_or_serves_it(config, tmp_path):
+    assert Catalogue(config).judge_folder() == ["results/judges/llama3_70b"]
+    config["judges"]["llama3_70b"]["model"] = str(tmp_path)
+    assert Catalogue(config).judge_folder() == []
+    assert not re.fullmatch(Catalogue(config).fetched_judges(), "llama3_70b")
+    for judge in ("endpoint", "answer_overlap"):
+        config["evaluations"]["alpaca"]["judge"] = judge
+        assert Catalogue(config).judge_folder() == []
+        assert not re.fullmatch(Catalogue(config).fetched_judges(), judge)

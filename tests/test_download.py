@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,29 @@ def test_a_local_folder_has_a_folder_for_each_revision(source: Path, tmp_path: P
     assert other["commit"] != written["commit"]
     again = download_checkpoint(str(source), "ckpt_005", tmp_path / "again", tmp_path / "work")
     assert again == written
+
+
+def test_a_download_ends_on_another_file_system_too(source: Path, tmp_path: Path) -> None:
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("one file system here")
+    with tempfile.TemporaryDirectory(dir=shared) as work:
+        written = download_checkpoint(
+            str(source), "ckpt_005", tmp_path / "checkpoint", Path(work, "work")
+        )
+    for name, digest in written["files"].items():
+        assert sha256(tmp_path / "checkpoint" / name) == digest
+
+
+def test_a_judges_template_is_taken_and_its_architecture_may_be_any(source: Path, tmp_path: Path):
+    for name, text in (("config.json", '{"model_type": "other"}'), ("chat_template.jinja", "{}")):
+        (source / "ckpt_005" / name).write_text(text)
+    folder, work = tmp_path / "judge", tmp_path / "work"
+    with pytest.raises(PipelineError, match=r"model_type .* is 'other'"):
+        download_checkpoint(str(source), "ckpt_005", folder, work)
+    assert not folder.exists()
+    download_checkpoint(str(source), "ckpt_005", folder, work, architectures=None)
+    assert (folder / "chat_template.jinja").read_text() == "{}"
 
 
 def test_the_commit_of_a_local_revision_is_its_content(source: Path, tmp_path: Path) -> None:
@@ -537,6 +561,35 @@ def test_a_gated_repository(root: Path, tmp_path: Path, token: str) -> None:
     else:
         assert done.stdout == f"main: {NAME} at main: {hub.GATED}\n"
         assert not (tmp_path / "out/main").exists()
+
+
+RESOLVE = """
+from overtrain import PipelineError, hub
+try:
+    print(hub.resolve("allenai/tiny", "main", "model"))
+except PipelineError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_a_commit_is_asked_for_with_the_environments_token_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    seen = set()
+
+    class Noted(Handler):
+        def respond(self) -> None:
+            seen.add(self.headers.get("Authorization"))
+            super().respond()
+
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h/token").write_text("hf_" + "login" * 6)  # what a login leaves
+    with serve(root, REFS, Noted) as server:
+        monkeypatch.setattr("hub.on_hub", lambda *own: on_hub(*own) | {"HF_TOKEN": token})
+        done = run_on_hub(server, tmp_path / "h", RESOLVE)
+    assert done.stdout.strip() == NEW, done.stderr
+    assert seen == {f"Bearer {token}" if token else None}
 
 
 def test_a_pinned_commit_is_taken_whatever_the_name_says(root: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Responses of a tiny chat model: alone and in batches, cut prompts, and a local judge's logits."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, OlmoConfig, OlmoForCausalLM
 
 from overtrain import PipelineError, generate, tokenizer
-from overtrain.generate import Decoding, respond
+from overtrain.generate import Decoding, respond, uses_vllm
 from overtrain.judge import FIRST, SECOND, Question, Template, open_judge
 
 CHAT = (
@@ -104,6 +106,50 @@ def test_what_cannot_answer_is_one_line(folder, tmp_path):
     assert "not installed" in line
 
 
+VLLM = """
+import os
+processes = os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"]
+
+class LLM:
+    def __init__(self, model, **settings):
+        assert processes == "0"
+
+    def generate(self, prompts, greedy):
+        ids = [prompt["prompt_token_ids"] for prompt in prompts]
+        return [Output([Answer(i[-2:] + greedy["stop_token_ids"])]) for i in ids]
+
+class Output:
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+class Answer:
+    def __init__(self, token_ids):
+        self.token_ids = token_ids
+
+SamplingParams = dict
+"""
+
+
+def test_vllm_stays_in_this_process_and_is_chosen_where_it_can_be(
+    folder, tmp_path, monkeypatch, capsys
+):
+    assert not uses_vllm("auto", cuda=True) and not uses_vllm("hf", cuda=True)
+    assert capsys.readouterr().out == "backend: transformers\n" * 2
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    (tmp_path / "vllm-0.dist-info").mkdir()
+    (tmp_path / "vllm-0.dist-info/METADATA").write_text("Name: vllm\nVersion: 0\n")
+    (tmp_path / "vllm.py").write_text(VLLM)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not uses_vllm("auto", cuda=False) and not uses_vllm("hf", cuda=True)
+    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"  # is left alone
+    assert uses_vllm("auto", cuda=True)
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    capsys.readouterr()
+    assert respond(folder, PROMPTS[:2], Decoding(8, 1, "vllm"), CPU) == ["a>"] * 2
+    assert "backend: vllm" in capsys.readouterr().out
+    del sys.modules["vllm"]
+
+
 def test_a_tokenizer_without_padding_answers_the_same(folder, tmp_path):
     bare = chat_model(tmp_path / "bare", 96, pad_token=None)
     assert AutoTokenizer.from_pretrained(bare).pad_token is None
@@ -138,6 +184,16 @@ def test_a_local_judge_compares_the_logits_of_both_identifiers(tmp_path):
         said = [float(number) for number in verdicts[place].raw.split()]
         assert said == pytest.approx([float(logits[m]), float(logits[big_m])], abs=2e-4)
     assert {verdict.choice for verdict in verdicts.values()} == {FIRST, SECOND}
+
+
+def test_a_downloaded_judge_is_loaded_from_its_folder(tmp_path):
+    folder = chat_model(tmp_path / "judge", 4096, seed=2)
+    (folder / "manifest.json").write_text(json.dumps({"sha256": "of all files"}))
+    settings = {"kind": "transformers", "model": "on/the-hub", "template": NAME, "batch_size": 4}
+    with open_judge("local", settings, folder=folder) as judge:
+        (found,) = judge.ask([Question("?", "a", "b")])
+    assert found[1].choice in (FIRST, SECOND)
+    assert (judge.identity["model"], judge.identity["files"]) == ("on/the-hub", "of all files")
 
 
 def test_a_local_judge_with_too_small_a_context_is_one_line(folder):

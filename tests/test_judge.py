@@ -99,8 +99,8 @@ def test_a_template_that_is_not_there_is_one_line():
         (json.dumps({"choices": [{"message": {"content": " M\n"}}]}), SECOND),
         (with_logprobs("m", m=-1.0, M=-2.0), FIRST),
         (with_logprobs("M", m=-2.0, M=-1.0), SECOND),
-        (with_logprobs("The", The=-0.1, m=-3.0, M=-2.0), SECOND),
-        (with_logprobs("The", The=-0.1, m=-3.0), FIRST),
+        (with_logprobs("The", The=-0.1, m=-3.0, M=-2.0), None),
+        (with_logprobs("m", m=-1.0), FIRST),
         (with_logprobs("m", m=-1.0, M=-1.0), TIE),
         (with_logprobs("m", The=-0.1), None),
         (with_logprobs("m", m=float("nan"), M=-1.0), None),
@@ -327,7 +327,8 @@ def test_vllm_is_started_asked_and_stopped_with_all_it_started(vllm):
     pid, arguments = noted.read_text().split(" ", 1)
     assert [verdict.choice for _, verdict in verdicts] == RIGHT
     assert re.fullmatch(
-        r"serve judge --host 127.0.0.1 --port \d+ --tensor-parallel-size 4 --max-model-len 2048\n",
+        r"serve judge --host 127.0.0.1 --port \d+ --served-model-name judge "
+        r"--tensor-parallel-size 4 --max-model-len 2048\n",
         arguments,
     )
     assert gone(int(pid))
@@ -343,6 +344,60 @@ def test_vllm_is_stopped_when_the_job_fails_or_is_told_to_stop(vllm):
         time.sleep(1)
     assert gone(int(noted.read_text().split()[0]))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+JOB = """
+import json, sys
+from overtrain.judge import open_judge
+with open_judge("test", json.loads(sys.argv[1])):
+    print("served", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_job_leaves_nothing_of_vllm(vllm):
+    noted = vllm(SERVER)
+    job = subprocess.Popen(
+        [sys.executable, "-c", JOB, json.dumps(VLLM)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "scripts")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert job.stdout.readline() == b"served\n"
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    assert gone(int(noted.read_text().split()[0]))
+
+
+def test_a_downloaded_model_is_served_by_its_folder_and_asked_by_its_name(vllm, tmp_path):
+    noted, folder = vllm(SERVER), tmp_path / "llama"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"sha256": "of all files"}))
+    with open_judge("test", VLLM, folder=folder) as judge:
+        list(judge.ask(QUESTIONS[:2]))
+    arguments = noted.read_text().split()
+    assert arguments[1:3] == ["serve", str(folder)]
+    assert arguments[arguments.index("--served-model-name") + 1] == "judge"
+    assert judge.identity["files"] == "of all files"
+
+
+def test_verdicts_are_kept_for_the_files_and_the_way_of_asking(tmp_path, vllm):
+    vllm(SERVER)
+
+    def key(files: str | None = None, **settings: object) -> str:
+        folder = None if files is None else tmp_path / files
+        if folder:
+            folder.mkdir(exist_ok=True)
+            (folder / "manifest.json").write_text(json.dumps({"sha256": files}))
+        with open_judge("test", VLLM | settings, folder=folder) as judge:
+            kept = Verdicts(tmp_path / "sweep.jsonl", judge.identity)
+        kept.close()
+        return kept.key(QUESTIONS[0])
+
+    keys = [key(), key("a"), key("b"), key("a", top_logprobs=5)]
+    assert len(set(keys)) == 4
+    assert key("a", concurrency=2, timeout=9.0, attempts=1) == keys[1]
 
 
 def test_vllm_that_ends_stalls_or_is_not_there_is_one_line(vllm, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from overtrain.provenance import (
+    PACKAGES,
     git_commit,
     provenance,
     seed_of,
@@ -74,6 +75,16 @@ def test_provenance_holds_what_a_result_depends_on_and_neither_time_nor_place():
     assert made["versions"]["torch"] == metadata.version("torch")
     assert set(made) == {"commit", "config", "data", "device", "model", "seed", "versions"}
     assert str(Path.cwd()) not in json.dumps(made)
+
+
+def test_versions_are_those_of_all_that_can_change_a_result():
+    versions = provenance({}, {})["versions"]
+    optional = {"vllm"}  # beside the lock
+    assert set(PACKAGES) - optional <= set(versions)  # a misspelt one is not there
+    assert {"accelerate", "alpaca-eval", "lm-eval", "openai", "peft", "rouge-score", "trl"} <= set(
+        versions
+    )
+    assert versions["lm-eval"] == metadata.version("lm_eval")
 
 
 # --- whole or not at all --------------------------------------------------------------------------

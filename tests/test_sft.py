@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from conftest import ANIMALS, STONES, VERBS, write_task
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from overtrain import PipelineError, chat, sft
+from overtrain import PipelineError, chat, sft, tuned
 from overtrain.architecture import IGNORE
 from overtrain.sft import Job, Machine
 from overtrain.tasks import read_split
@@ -33,7 +34,7 @@ TEMPLATE = (
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.0, "modules": "all-linear"}
 IDENTITY = {"study": "released", "model": "tiny", "checkpoint": "1T", "tokens": 10**12,
             "pretraining_seed": 0, "task": "talk", "recipe": "instruct"}  # fmt: skip
-ORIGIN = {"data": {"train": "hash"}}
+ORIGIN = {"data": {"checkpoint": "hash", "train": "hash"}}
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +77,23 @@ def task(tmp_path_factory) -> Path:
     return write_task(tmp_path_factory.mktemp("tasks") / "talk", "chat", splits)
 
 
-def tune(job: Job, base: Path, task: Path, folder: Path, machine: Machine | None = None) -> list:
+def tune(
+    job: Job,
+    base: Path,
+    task: Path,
+    folder: Path,
+    machine: Machine | None = None,
+    origin: dict = ORIGIN,
+) -> list:
     torch.set_num_threads(1)
     machine = machine or Machine(micro_batch=4, save_steps=1000)
     return sft.finetune_instruct(
-        base, task, job, machine, folder / "out", folder / "state", IDENTITY, ORIGIN
+        base, task, job, machine, folder / "out", folder / "state", IDENTITY, origin
     )
+
+
+def left_of(state: Path) -> list[str]:
+    return sorted(path.name for path in state.iterdir())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -120,7 +132,7 @@ def test_what_a_run_leaves(run, job, checkpoint):
         "tokenizer.json",
         "tokenizer_config.json",
     ]
-    assert not (folder / "state").exists()
+    assert left_of(folder / "state") == ["finished", "identity.json"]
     model = AutoModelForCausalLM.from_pretrained(folder / "out")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert AutoTokenizer.from_pretrained(folder / "out").chat_template == TEMPLATE
@@ -243,13 +255,72 @@ def test_a_run_that_diverges_leaves_a_marker_and_rows_of_nan(job, checkpoint, ta
     found = json.loads((tmp_path / "out/diverged.json").read_text())
     assert 2 <= found["step"] < found["steps"] == 12
     assert len(rows) == 4 and all(r["diverged"] and np.isnan(r["value"]) for r in rows)
-    assert not (tmp_path / "state").exists()
+    assert left_of(tmp_path / "state") == ["finished", "identity.json"]
 
 
 def test_warm_up_that_never_ends_is_said_and_still_run(job, checkpoint, task, tmp_path, capsys):
     tune(replace(job, warmup_steps=20), checkpoint, task, tmp_path)
     assert "warning: 12 steps in all: warm-up over 20 never ends" in capsys.readouterr().out
     assert (tmp_path / "out/model.safetensors").exists()
+
+
+# --- a group that starts again --------------------------------------------------------------------
+
+
+def test_a_finished_run_is_taken_from_its_state_not_trained_again(
+    job, checkpoint, task, tmp_path, capsys, monkeypatch
+):
+    rows, out = tune(job, checkpoint, task, tmp_path), tmp_path / "out"
+    first = contents(out)
+    weights = out / "model.safetensors", tmp_path / "state/finished/model/model.safetensors"
+    assert os.path.samefile(*weights)  # no disk of its own
+    shutil.rmtree(out)
+    capsys.readouterr()
+    again = tune(job, checkpoint, task, tmp_path)
+    said = capsys.readouterr().out
+    assert "taken from" in said and "steps" not in said
+    assert (again, contents(out)) == (rows, first)
+    shutil.rmtree(out)
+    monkeypatch.setattr(sft.os, "link", refuse)
+    tune(job, checkpoint, task, tmp_path)
+    assert contents(out) == first and not os.path.samefile(*weights)
+
+
+def refuse(*_: object) -> None:
+    raise OSError("no links here")
+
+
+def test_a_finished_run_of_another_base_is_discarded(job, checkpoint, task, tmp_path, capsys):
+    short = replace(job, epochs=1)
+    tune(short, checkpoint, task, tmp_path)
+    other = {"data": ORIGIN["data"] | {"checkpoint": "other"}}
+    tune(short, checkpoint, task, tmp_path, origin=other)
+    said = capsys.readouterr().out
+    assert "a state of other settings was found and is discarded" in said
+    assert "taken from" not in said and said.count("26 examples, 6 steps") == 2
+    assert json.loads((tmp_path / "out/provenance.json").read_text()) == other
+
+
+def test_a_run_that_diverged_is_taken_as_such(job, checkpoint, task, tmp_path, capsys):
+    wild = replace(job, learning_rate=1e30, clip=None)
+    rows = tune(wild, checkpoint, task, tmp_path)
+    again = tune(wild, checkpoint, task, tmp_path)
+    assert "taken from" in capsys.readouterr().out
+    np.testing.assert_equal(again, rows)
+    assert sorted(contents(tmp_path / "out")) == ["diverged.json", "provenance.json"]
+
+
+def test_the_chain_s_last_rule_removes_the_state(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [
+        SimpleNamespace(model="m", checkpoint="1T", task="t", recipe="r", run=run)
+        for run in ("lr1e-05-seed0", "lr1e-05-seed1")
+    ]
+    for run in runs:
+        tuned.state_of(run).mkdir(parents=True)
+    tuned.finish(runs[0])
+    assert [tuned.state_of(run).exists() for run in runs] == [False, True]
+    tuned.finish(runs[0])  # nothing is there: no error
 
 
 # --- LoRA -----------------------------------------------------------------------------------------
@@ -356,7 +427,7 @@ def test_a_killed_run_goes_on_and_ends_bit_identical(
     tune(long, checkpoint, task, tmp_path, machine)
     assert f"continuing from checkpoint-{step}\n" in capsys.readouterr().out
     assert contents(tmp_path / "out") == whole
-    assert not (tmp_path / "state").exists()
+    assert left_of(tmp_path / "state") == ["finished", "identity.json"]
     # And a run of other settings starts anew.
     other = replace(long, learning_rate=1e-3)
     tune(other, checkpoint, task, tmp_path / "other", machine)
@@ -388,6 +459,7 @@ def test_two_processes_share_a_model_and_train_what_one_does(job, checkpoint, ta
     """FSDP2 for real, on the CPU, here of a model with an adapter."""
     job = replace(job, lora=LORA)
     one = tune(job, checkpoint, task, tmp_path / "one")
+    shutil.copytree(tmp_path / "one/state", tmp_path / "two/state")  # not a state of two processes
     machine = Machine(micro_batch=2, save_steps=1000, processes=2)
     two = tune(job, checkpoint, task, tmp_path / "two", machine)
     expected = load_file(tmp_path / "one/out/model.safetensors")
@@ -397,16 +469,18 @@ def test_two_processes_share_a_model_and_train_what_one_does(job, checkpoint, ta
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=2e-5)
     for a, b in zip(one, two, strict=True):
         assert b["value"] == pytest.approx(a["value"], rel=1e-4)
-    assert not (tmp_path / "two/state").exists()
+    assert left_of(tmp_path / "two/state") == ["finished", "identity.json"]
 
 
 @pytest.mark.slow
 def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoint, task, tmp_path):
-    machine = Machine(micro_batch=2, save_steps=10, processes=2)
+    machine = Machine(micro_batch=2, save_steps=10, processes=2, threads=2)
     status, said = stop(long, machine, checkpoint, task, tmp_path, 10, signal.SIGTERM)
     assert status == 1 and "asked to end at step" in said, said
     step = last_step(tmp_path / "state")
     assert 10 < step < 60
+    each = json.loads((tmp_path / "state/job.json").read_text())["machine"]
+    assert each["threads"] == 1  # two in all
     last = sft.last_state(tmp_path / "state")
     assert list(last.glob("pytorch_model_fsdp_0/*")) and list(last.glob("optimizer_0/*"))
     tune(long, checkpoint, task, tmp_path, machine)
@@ -417,6 +491,86 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-4)
 
 
+IN_BFLOAT16 = """
+import json, sys
+from pathlib import Path
+import torch
+from overtrain import sft
+
+found = []
+
+class Seen(sft.TrainerCallback):
+    def on_pre_optimizer_step(self, args, state, control, model, **_):
+        gradients = [p.grad for p in model.parameters()]
+        found.append([type(g).__name__ + " " + str(g.dtype) for g in gradients])
+
+class Trainer(sft.Trainer):
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.add_callback(Seen())
+    def training_step(self, model, *arguments):
+        loss = super().training_step(model, *arguments)
+        found.append(["pass: " + type(p.grad).__name__ for p in model.parameters()])
+        return loss
+    def compute_loss(self, *arguments, **keywords):
+        loss = super().compute_loss(*arguments, **keywords)
+        found.append(["loss " + str(loss.dtype)])
+        return loss
+
+own = sft.SFTConfig
+sft.SFTConfig = lambda **keywords: own(**keywords | {"bf16": True})
+sft.Trainer = Trainer
+sft.main()
+sys.stdout.write(json.dumps(sorted({x for part in found for x in part})) + "\n")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_in_bfloat16_sum_sharded_gradients_in_float32(
+    job, checkpoint, task, tmp_path, monkeypatch, capfd
+):
+    """What GPUs do, forced on the CPU."""
+    script = tmp_path / "script.py"
+    script.write_text(IN_BFLOAT16)
+
+    def start(command: list, **keywords: object) -> subprocess.Popen:
+        assert command[-3:-1] == ["-m", "overtrain.sft"]
+        return subprocess.Popen([*command[:-3], str(script), command[-1]], **keywords)
+
+    monkeypatch.setattr(sft, "subprocess", SimpleNamespace(Popen=start))
+    machine = Machine(micro_batch=1, save_steps=1000, processes=2)
+    rows = tune(replace(job, epochs=1), checkpoint, task, tmp_path, machine)
+    said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
+    assert said == ['["DTensor torch.float32", "loss torch.float32", "pass: DTensor"]'] * 2
+    one = tune(replace(job, epochs=1), checkpoint, task, tmp_path / "one")
+    for a, b in zip(one, rows, strict=True):
+        assert b["value"] == pytest.approx(a["value"], rel=0.02)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_full_disk_is_one_clear_line(job, checkpoint, task, tmp_path, processes, capfd):
+    disk = tmp_path / "state"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount")
+    machine = Machine(micro_batch=2, save_steps=1, processes=processes)
+    try:
+        with pytest.raises(PipelineError) as error:
+            sft.finetune_instruct(
+                checkpoint, task, job, machine, tmp_path / "out", disk / "run", IDENTITY, ORIGIN
+            )
+        line = f"no space left on the disk that holds {disk / 'run'}; free some, run again"
+        if processes == 1:
+            assert str(error.value) == line
+        else:
+            assert str(error.value) == "a training process failed; its message stands above"
+            assert f"error: {line}\n" in capfd.readouterr().err
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 # --- what can be wrong ----------------------------------------------------------------------------
 
 
@@ -425,6 +579,15 @@ def test_a_batch_that_cannot_be_made_is_one_clear_line(job, checkpoint, task, tm
     line = error_line(lambda: tune(job, checkpoint, task, tmp_path, machine))
     assert "batch_size 4 is not a multiple of micro_batch 3 x 2 processes" in line
     assert not list(tmp_path.iterdir())
+
+
+def test_fewer_gpus_than_share_the_model_are_one_clear_line():
+    line = error_line(lambda: sft.gpus_for(4, 1))
+    assert line == (
+        "resources.finetune_instruct asks for 4 GPUs, which share the model; 1 are visible"
+    )
+    pairs = ((4, 4), (2, 8), (1, 0), (0, 0), (0, 2))
+    assert [sft.gpus_for(*pair) for pair in pairs] == [4, 2, 0, 0, 0]
 
 
 def test_a_conversation_longer_than_the_context_is_one_clear_line(job, checkpoint, task, tmp_path):

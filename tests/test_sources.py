@@ -224,6 +224,7 @@ def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
     config = {
         "sources": {"pins": str(tmp_path / "state/pins.json")},
         "corpora": {"c4": c4},
+        "models": {},
         "task_sets": {},
     }
     config["tasks"] = {"gsm8k": gsm8k, "chat": gsm8k | {"tokenizer": amber}}
@@ -261,12 +262,14 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
     assert asked["tasks.starcoder_python.source"]["files"] == {"folder": "python"}
     assert asked["tasks.tulu.tokenizer"]["files"] == {"names": ["tokenizer.json"]}
     assert asked["prompts.alpaca_eval.source"]["files"] == {"names": ["alpaca_eval.json"]}
-    assert asked["judges.llama3_70b.model"]["repository"] == CONFIG["judges"]["llama3_70b"]["model"]
+    piqa = asked["benchmark_suites.generalist.tasks.piqa.dataset"]
+    assert (piqa["repository"], piqa["revision"]) == ("baber/piqa", "main")
+    judge = CONFIG["judges"]["llama3_70b"]
+    assert asked["judges.llama3_70b"]["repository"] == judge["model"]
+    assert asked["judges.llama3_70b"]["files"] == "checkpoint"
     assert not any("OLMo-10K" in key or "sympy" in key for key in asked)
-    for key, source in asked.items():  # every key that a line tells to change is there
+    for source in asked.values():  # every key that a line tells to change is there
         for what, where in source["change"].items():
-            if key.startswith("judges") and what == "revision":
-                continue
             level, parts = CONFIG, where.split(".")
             while parts:  # names may have points (0.04T)
                 size = next(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in level)
@@ -277,7 +280,7 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
 
 def test_stand_ins_are_published_here_and_not_asked_for() -> None:
     config = json.loads(json.dumps(CONFIG))
-    for name in ("released_1b", "released_7b", "released_amber", "perturbed"):
+    for name in ("released", "released_1b", "released_7b", "released_amber", "perturbed"):
         config["model_sets"][name] = ["OLMo-10K-hub"]
     catalogue = Catalogue(config)
     assert not any(key.startswith("models.") for key in catalogue.sources)

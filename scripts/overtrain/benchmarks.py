@@ -165,9 +165,13 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
-def evaluate(checkpoint: Path, folder: Path, suite: dict, device: str, gpus: int) -> dict:
-    """(task, metric) -> (value, stderr, questions) of a checkpoint directory."""
-    manifest = read_manifest(folder)
+def evaluate(
+    checkpoint: Path, folder: Path, manifest: dict, suite: dict, device: str, gpus: int
+) -> dict:
+    """(task, metric) -> (value, stderr, questions) of a checkpoint directory.
+
+    folder, manifest: the suite's.
+    """
     root, tasks = harness.root_of(folder_of(suite)), {}
     for task in suite["tasks"]:
         prepared = manifest["tasks"][task]
@@ -183,9 +187,9 @@ def evaluate(checkpoint: Path, folder: Path, suite: dict, device: str, gpus: int
     return found
 
 
-def diverged(folder: Path, suite: dict) -> dict:
+def diverged(manifest: dict, suite: dict) -> dict:
     """The same of a run without weights: NaN for everything that the suite measures."""
-    manifest, nan = read_manifest(folder), float("nan")
+    nan = float("nan")
     return {
         (task, metric): (nan, nan, min(n, suite["limit"] or n))
         for task in suite["tasks"]

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,11 @@ def tokens_of(budget: str) -> int:
 
 def dumps(slice_: dict) -> str:
     return json.dumps(slice_, sort_keys=True)
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A regular expression for any of `names`."""
+    return "|".join(map(re.escape, names)) or "(?!)"  # which matches nothing
 
 
 def is_local(repository: str) -> bool:
@@ -117,8 +122,7 @@ class Catalogue:
 
     def models_of(self, study: str) -> str:
         """A regular expression for the names of a study's models."""
-        names = [re.escape(m) for m in self.config["models"] if self.study_of(m) == study]
-        return "|".join(names) or "(?!)"  # which matches nothing
+        return one_of(m for m in self.config["models"] if self.study_of(m) == study)
 
     # --- runs of instruction tuning: a job each ---
 
@@ -158,6 +162,15 @@ class Catalogue:
     def judge(self) -> dict:
         return self.config["judges"][self.config["evaluations"]["alpaca"]["judge"]]
 
+    def fetched_judges(self) -> str:
+        """A regular expression for the names of judges whose model is the hub's, and run here."""
+        return one_of(name for name in self.config["judges"] if self.sources_of("judges", name))
+
+    def judge_folder(self) -> list[str]:
+        """Where the judge's model is downloaded to, if it is (rule download_judge)."""
+        name = self.config["evaluations"]["alpaca"]["judge"]
+        return [f"results/judges/{name}"] if self.sources_of("judges", name) else []
+
     # --- sources: what the hub is asked for ---
 
     @cached_property
@@ -174,6 +187,7 @@ class Catalogue:
             if target["plot"] in OF_INSTRUCTION_RUNS:
                 alpaca = self.config["evaluations"]["alpaca"]
                 named |= {("prompts", alpaca["prompts"]): None, ("judges", alpaca["judge"]): None}
+                named["benchmark_suites", self.config["evaluations"]["benchmarks"]["suite"]] = None
         return {k: v for entry in sorted(named) for k, v in self.sources_of(*entry).items()}
 
     def sources_of(self, section: str, name: str) -> dict[str, dict]:
@@ -189,7 +203,7 @@ class Catalogue:
         def ask(key: str, kind: str, own: dict, name_key: str, files: object) -> None:
             repository = own.get("repository", own.get("dataset"))
             if repository and not is_local(repository):
-                where = f"{section}.{name}.{key}"
+                where = ".".join(filter(None, (section, name, key)))
                 change = {"repository": f"{section}.{name}.{name_key}"}
                 change["revision"] = f"{where}.revision"
                 found[where] = {"kind": kind, "repository": repository, "files": files}
@@ -200,10 +214,16 @@ class Catalogue:
             for checkpoint, point in hub["checkpoints"].items():
                 own = {"repository": hub["repository"], "revision": point["revision"]}
                 ask(f"hub.checkpoints.{checkpoint}", "model", own, "hub.repository", "checkpoint")
+        elif section == "benchmark_suites":
+            for task, own in settings["tasks"].items():
+                if dataset := own.get("dataset"):
+                    own = {"repository": dataset["path"], "revision": dataset["revision"]}
+                    key = f"tasks.{task}.dataset"
+                    ask(key, "dataset", own, f"{key}.path", None)
         elif section == "judges":
             if settings["kind"] in ("vllm", "transformers"):  # others are served elsewhere
-                own = {"repository": settings["model"], "revision": "main"}
-                ask("model", "model", own, "model", None)
+                own = {"repository": settings["model"], "revision": settings["revision"]}
+                ask("", "model", own, "model", "checkpoint")
         else:
             files = None  # all
             if "file_count" in source:
@@ -263,6 +283,10 @@ class Catalogue:
         revision = hub["checkpoints"][checkpoint]["revision"]
         return dumps({"repository": hub["repository"], "revision": revision})
 
+    def download_judge_slice(self, judge: str) -> str:
+        settings = self.config["judges"][judge]
+        return dumps({"repository": settings["model"], "revision": settings["revision"]})
+
     def sweep_slice(self, task: str, recipe: str) -> str:
         """A recipe, and what a task's settings, beside its examples, say about training."""
         settings = self.config["tasks"][task]
@@ -284,12 +308,16 @@ class Catalogue:
         return [f"results/tasks/{source['task']}/test.parquet"] if "task" in source else []
 
     def generation_slice(self) -> str:
-        keys = ("backend", "max_new_tokens", "prompts", "temperature")
+        keys = ("backend", "max_new_tokens", "prompts")
         return dumps({key: self.config["evaluations"]["alpaca"][key] for key in keys})
 
     def alpaca_slice(self, model: str, recipe: str) -> str:
-        """Who judges what against what; not how fast, how often or where the judge is asked."""
-        judge = {k: v for k, v in self.judge.items() if k in ("kind", "model", "template")}
+        """Who judges what against what; not how fast or where the judge is asked.
+
+        Of a judge's settings also what decides which questions end without a verdict.
+        """
+        keys = ("attempts", "kind", "max_model_len", "model", "template", "top_logprobs")
+        judge = {key: self.judge[key] for key in keys if key in self.judge}
         slice_ = {"judge": judge, "reference": self.reference(model), "runs": self.runs(recipe)}
         return dumps(slice_ | {"prompts": self.config["evaluations"]["alpaca"]["prompts"]})
 

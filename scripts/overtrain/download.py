@@ -28,20 +28,32 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 ARCHITECTURES = ("llama", "olmo", "olmo2")  # model_type of config.json
-DESCRIPTION = ("config.json", "generation_config.json", "special_tokens_map.json", "tokenizer*")
+DESCRIPTION = (
+    "chat_template*",
+    "config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "tokenizer*",
+)
 SAFETENSORS, PICKLED = "model*.safetensors", "pytorch_model*.bin"
 BLOCK = 2**20  # bytes hashed at a time
 
 
 def download_checkpoint(
-    repository: str, revision: str, folder: Path, work: Path, pinned: str | None = None
+    repository: str,
+    revision: str,
+    folder: Path,
+    work: Path,
+    pinned: str | None = None,
+    architectures: Iterable[str] | None = ARCHITECTURES,
 ) -> dict:
     """Fill `folder` with `revision` of `repository`. Returns the manifest.
 
     work: where half a download waits, outside the outputs that Snakemake clears, so that the next
-    attempt goes on with it. pinned: the commit to take, whatever `revision` names by now.
-    PipelineError if the revision does not exist, holds no model of ARCHITECTURES or does not fit on
-    the disk, or if a file is not what the hub says.
+    attempt goes on with it. pinned: the commit to take, whatever `revision` names by now;
+    architectures: the model_types that will do, None for any. PipelineError if the revision does
+    not exist, holds no such model or does not fit on the disk, or if a file is not what the hub
+    says.
     """
     what = f"{repository} at {revision}"
     with hub.opened(repository) as (api, name), hub.one_line(what):
@@ -49,7 +61,8 @@ def download_checkpoint(
         described, weights, indices = wanted(files, what)
         check_space(work, [files[n] for n in (*described, *weights, *indices)], weights, what)
         found = {n: fetch(api, name, commit, files[n], work, what) for n in described}
-        check_architecture(found["config.json"][0], what)
+        if architectures is not None:
+            check_architecture(found["config.json"][0], architectures, what)
         found |= {n: fetch(api, name, commit, files[n], work, what) for n in indices}
         for index in indices:
             check_index(found[index][0], weights, f"{what}, {index}")
@@ -58,7 +71,7 @@ def download_checkpoint(
     with whole_folder(folder) as temporary:
         for name, (path, _) in found.items():
             if not fnmatch(name, f"{PICKLED}*"):
-                os.link(path, temporary / name)
+                link(path, temporary / name)
         if pickled:
             convert({name: found[name][0] for name in pickled}, temporary, what)
         digests = {name: digest for name, (_, digest) in found.items()}
@@ -197,16 +210,23 @@ def check_hash(path: Path, file: RepoSibling, where: str) -> str:
     return ours.hexdigest()
 
 
-def check_architecture(path: Path, what: str) -> None:
+def link(path: Path, other: Path) -> None:
+    """A second name for a file; a copy where that cannot be, as on another file system."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
+
+
+def check_architecture(path: Path, known: Iterable[str], what: str) -> None:
     """transformers must know the model without code of the repository."""
     try:
         found = json.loads(path.read_text()).get("model_type")
     except (ValueError, AttributeError) as error:
         raise PipelineError(f"{what}, config.json: not readable as JSON ({error})") from error
-    if found not in ARCHITECTURES:
+    if found not in known:
         raise PipelineError(
-            f"{what}: model_type of config.json is {found!r}; it must be one of "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{what}: model_type of config.json is {found!r}; it must be one of {', '.join(known)}"
         )
 
 

@@ -20,18 +20,21 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 from overtrain import PipelineError
-from overtrain.judge import IDENTIFIERS, Question, Template, Verdict, likelier
+from overtrain.judge import IDENTIFIERS, Question, Template, Verdict, identity_of, likelier
 
 
 @contextmanager
-def open_endpoint(name: str, settings: dict, gpus: int = 0) -> Iterator[Endpoint]:
+def open_endpoint(
+    name: str, settings: dict, gpus: int = 0, folder: Path | None = None
+) -> Iterator[Endpoint]:
     """A judge of kind `openai` or `vllm`; that of kind `vllm` is served until the block ends."""
     if settings["kind"] == "vllm":
         with (
-            serve(name, settings, gpus) as base_url,
-            Endpoint(name, settings, base_url, "none") as judge,
+            serve(name, settings, gpus, folder) as base_url,
+            Endpoint(name, settings, base_url, "none", folder) as judge,
         ):
             yield judge
         return
@@ -61,12 +64,15 @@ class Pace:
 class Endpoint:
     """Asks `concurrency` questions at a time; an invalid verdict `attempts` times in all."""
 
-    def __init__(self, name: str, settings: dict, base_url: str, key: str):
+    def __init__(
+        self, name: str, settings: dict, base_url: str, key: str, folder: Path | None = None
+    ):
         import openai
 
         self.name, self.settings = name, settings
         self.template = Template(settings["template"])
-        self.identity = {"model": settings["model"], "template": self.template.sha256}
+        self.identity = identity_of(settings, self.template, folder)
+        self.identity["top_logprobs"] = settings["top_logprobs"]
         pace = Pace(settings.get("requests_per_minute"))
         self.client = openai.OpenAI(
             api_key=key,
@@ -153,7 +159,10 @@ def short(error: Exception) -> str:
 
 
 def read_verdict(body: str) -> Verdict:
-    """The verdict in an answer's body: the likelier identifier, else the text if it is one."""
+    """The verdict in an answer's body, whose text must be an identifier: the likelier of the two.
+
+    An answer in other words is none, however likely it makes one of the identifiers.
+    """
     try:
         choice = json.loads(body)["choices"][0]
         text = choice["message"]["content"]
@@ -161,26 +170,36 @@ def read_verdict(body: str) -> Verdict:
         logprobs = {t["token"]: float(t["logprob"]) for t in tokens or []}
     except (ValueError, LookupError, TypeError, AttributeError):
         return Verdict(None, body[:200])
-    if logprobs:
-        m, big_m = (logprobs.get(identifier, float("-inf")) for identifier in IDENTIFIERS)
-        if m == big_m == float("-inf"):
-            return Verdict(None, str(text)[:200])
-        return Verdict(likelier(m, big_m), json.dumps({"m": m, "M": big_m}))
     if not isinstance(text, str):
         return Verdict(None, body[:200])
-    return Verdict(IDENTIFIERS.get(text.strip()), text[:200])
+    said = IDENTIFIERS.get(text.strip())
+    if said is None or not logprobs:
+        return Verdict(said, text[:200])
+    m, big_m = (logprobs.get(identifier, float("-inf")) for identifier in IDENTIFIERS)
+    if m == big_m == float("-inf"):
+        return Verdict(None, text[:200])
+    return Verdict(likelier(m, big_m), json.dumps({"m": m, "M": big_m}))
 
 
 # --- a server of the job's own --------------------------------------------------------------------
 
+# Ends a group of processes once its standard input does: when the job ends, however that happens.
+# The kernel would end one process with its parent, and leave vLLM's own on the GPUs.
+GUARD = ("sh", "-c", 'read -r _; kill -KILL "-$0"')
+
 
 @contextmanager
-def serve(name: str, settings: dict, gpus: int) -> Iterator[str]:
-    """Run `vllm serve` over `gpus` GPUs until the block ends; its address once it answers."""
+def serve(name: str, settings: dict, gpus: int, folder: Path | None = None) -> Iterator[str]:
+    """Run `vllm serve` over `gpus` GPUs until the block ends; its address once it answers.
+
+    folder: the model's files, where they are not where its name says.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["vllm", "serve", settings["model"], "--host", "127.0.0.1", "--port", str(port)]
+    model = settings["model"]
+    command = ["vllm", "serve", str(folder or model), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--served-model-name", model]
     command += ["--tensor-parallel-size", str(max(1, gpus))]
     command += ["--max-model-len", str(settings["max_model_len"])]
     # A job that is told to stop (a time limit, preemption) leaves its blocks, and ends the server.
@@ -192,11 +211,16 @@ def serve(name: str, settings: dict, gpus: int) -> Iterator[str]:
             f"judges.{name}.kind is vllm, and there is no command vllm here: install it, or choose "
             "another judge in evaluations.alpaca.judge"
         ) from None
+    guard = subprocess.Popen(
+        [*GUARD, str(server.pid)], stdin=subprocess.PIPE, start_new_session=True
+    )
     try:
         wait_for(f"http://127.0.0.1:{port}/health", server, name, settings["startup_minutes"] * 60)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         stop(server)
+        guard.kill()
+        guard.communicate()
         signal.signal(signal.SIGTERM, before)
 
 

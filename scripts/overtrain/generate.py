@@ -8,6 +8,7 @@ batch answers as each prompt alone would.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -39,7 +40,7 @@ def respond(folder: Path, prompts: list[str], how: Decoding, device: torch.devic
     tokenizer = load_tokenizer(folder)
     context = context_of(folder)
     encoded = encode(tokenizer, prompts, context - how.new_tokens, folder)
-    if how.backend == "vllm" or (how.backend == "auto" and device.type == "cuda" and has_vllm()):
+    if uses_vllm(how.backend, device.type == "cuda"):
         generated = with_vllm(folder, encoded, how, context, tokenizer.eos_token_id)
     else:
         generated = with_transformers(folder, encoded, how, tokenizer, device)
@@ -138,12 +139,29 @@ def has_vllm() -> bool:
         return False
 
 
+def uses_vllm(backend: str, cuda: bool) -> bool:
+    """Whether vLLM runs the model: told to, or where it can (`auto`). To be asked before it does.
+
+    PipelineError if it is told to and is not installed.
+    """
+    chosen = backend == "vllm" or (backend == "auto" and cuda and has_vllm())
+    if chosen and not has_vllm():
+        raise PipelineError(
+            "backend is vllm (evaluations.alpaca or a suite of benchmark_suites), which is not "
+            "installed here; auto or hf?"
+        )
+    if chosen:
+        # Its engine would be a process of its own: forked from one that has used CUDA it fails, and
+        # so vLLM spawns it, which runs the main module, a rule's script, again.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    print(f"backend: {'vllm' if chosen else 'transformers'}")
+    return chosen
+
+
 def with_vllm(
     folder: Path, encoded: list[list[int]], how: Decoding, context: int, end: int
 ) -> list[list[int]]:
     """The same through vLLM, which is not in the lock: it asks for a GPU and pins its own torch."""
-    if not has_vllm():
-        raise PipelineError("evaluations.alpaca.backend is vllm, which is not installed here")
     vllm = import_module("vllm")
     model = vllm.LLM(model=str(folder), dtype="bfloat16", max_model_len=context)
     greedy = vllm.SamplingParams(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from overtrain import PipelineError
-from overtrain.generate import has_vllm
+from overtrain.generate import uses_vllm
 from overtrain.measurements import row
 
 # A line for every task, and for every prompt that is cut (`watch_lengths` counts them).
@@ -120,12 +120,8 @@ def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
     import torch
     from lm_eval.api.registry import get_model
 
-    backend, cuda = settings["backend"], device == "cuda"
-    if backend == "auto":
-        backend = "vllm" if cuda and has_vllm() else "hf"
-    if backend == "vllm":
-        if not has_vllm():
-            raise PipelineError("a suite's backend is vllm, which is not installed: auto or hf?")
+    cuda = device == "cuda"
+    if uses_vllm(settings["backend"], cuda):
         return get_model("vllm")(
             str(checkpoint),
             dtype="bfloat16",

@@ -29,6 +29,11 @@ GATED = "gated; accept its terms on the hub's page and set HF_TOKEN"
 SERVED = "local/folder"  # name under which a local folder is served
 
 
+def token() -> str | bool:
+    """The environment's token; False, unlike None, keeps the libraries from one of a login."""
+    return os.environ.get("HF_TOKEN") or False
+
+
 @contextmanager
 def opened(repository: str) -> Iterator[tuple[HfApi, str]]:
     """What speaks to the hub, and the name of `repository` there.
@@ -42,7 +47,7 @@ def opened(repository: str) -> Iterator[tuple[HfApi, str]]:
 
     if not is_local(repository):
         get_session().timeout = TIMEOUT
-        yield HfApi(token=os.environ.get("HF_TOKEN") or False), repository
+        yield HfApi(token=token()), repository
         return
     folder = Path(repository)
     if not folder.is_dir():
@@ -71,7 +76,7 @@ def resolve(repository: str, revision: str, kind: str) -> str:
     from huggingface_hub import HfApi
 
     with one_line(f"{repository} at {revision}"):
-        return HfApi().repo_info(repository, revision=revision, repo_type=kind).sha
+        return HfApi(token=token()).repo_info(repository, revision=revision, repo_type=kind).sha
 
 
 def revision_argument(repository: str, commit: str) -> str | None:

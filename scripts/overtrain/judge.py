@@ -61,16 +61,21 @@ class Judge(Protocol):
 
 
 @contextmanager
-def open_judge(name: str, settings: dict, gpus: int = 0) -> Iterator[Judge]:
-    """The judge that config.yaml's `judges.{name}` describes, until the block ends."""
+def open_judge(
+    name: str, settings: dict, gpus: int = 0, folder: Path | None = None
+) -> Iterator[Judge]:
+    """The judge that config.yaml's `judges.{name}` describes, until the block ends.
+
+    folder: where its model was downloaded to, with a manifest; else `settings` say where it is.
+    """
     if settings["kind"] == "overlap":
         yield Overlap()
     elif settings["kind"] == "transformers":
-        yield Local(settings, gpus)
+        yield Local(settings, gpus, folder)
     else:
         from overtrain import endpoint
 
-        with endpoint.open_endpoint(name, settings, gpus) as judge:
+        with endpoint.open_endpoint(name, settings, gpus, folder) as judge:
             yield judge
 
 
@@ -106,6 +111,14 @@ class Template:
             {"role": role, "content": PLACE.sub(lambda place: values[place[1]], content).strip()}
             for role, content in self.turns
         ]
+
+
+def identity_of(settings: dict, template: Template, folder: Path | None) -> dict:
+    """What the verdicts of a language model depend on."""
+    identity = {"model": settings["model"], "template": template.sha256}
+    if folder:
+        identity["files"] = json.loads((folder / "manifest.json").read_text())["sha256"]
+    return identity
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -179,17 +192,17 @@ class Overlap:
 class Local:
     """A causal language model here: the logits of m and M after the chat-formatted question."""
 
-    def __init__(self, settings: dict, gpus: int = 0):
+    def __init__(self, settings: dict, gpus: int = 0, folder: Path | None = None):
         import torch
 
         from overtrain.generate import load_model, load_tokenizer
 
         self.template = Template(settings["template"])
-        self.identity = {"model": settings["model"], "template": self.template.sha256}
+        self.identity = identity_of(settings, self.template, folder)
         self.batch_size = settings["batch_size"]
         self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-        self.tokenizer = load_tokenizer(settings["model"])
-        self.model = load_model(settings["model"], self.device)
+        self.tokenizer = load_tokenizer(folder or settings["model"])
+        self.model = load_model(folder or settings["model"], self.device)
         self.ids = []
         for identifier in IDENTIFIERS:
             ids = self.tokenizer(identifier, add_special_tokens=False).input_ids

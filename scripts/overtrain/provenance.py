@@ -14,11 +14,17 @@ from pathlib import Path
 
 # Packages whose version can change a result.
 PACKAGES = (
+    "accelerate",
+    "alpaca-eval",
     "datasets",
+    "lm-eval",
     "matplotlib",
     "numpy",
+    "openai",
     "pandas",
+    "peft",
     "pyarrow",
+    "rouge-score",
     "safetensors",
     "scipy",
     "seaborn",
@@ -27,6 +33,8 @@ PACKAGES = (
     "tokenizers",
     "torch",
     "transformers",
+    "trl",
+    "vllm",
 )
 
 

@@ -12,13 +12,15 @@ that weights in bfloat16 would not move. For the same reason what is saved is fl
 
 A killed job goes on from its last state, and one that is asked to end (SIGTERM: time limit,
 preemption) saves one first; on a CPU both end bit-identical to one never stopped. transformers
-reads the states with `weights_only`.
+reads the states with `weights_only`. The finished model stays in the state's folder until its last
+evaluation is done (`tuned.finish`): Snakemake runs all of a failed group again.
 
-Several GPUs: `accelerate launch ... -m overtrain.sft job.json`, fully sharded (FSDP2).
+Several GPUs: `torchrun ... -m overtrain.sft job.json`, fully sharded (FSDP2).
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -28,7 +30,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,7 @@ from accelerate import DistributedType, PartialState
 from datasets import Dataset, disable_progress_bars, load_from_disk
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig, SFTTrainer
@@ -52,7 +55,10 @@ from overtrain.tuned import DIVERGED
 from overtrain.workers import die_with_parent
 
 SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup"}
+IDENTITY = "identity.json"  # of a state's folder: what it is a state of
 COMPLETE = "complete.json"  # written last: a state without it is half of one
+FINISHED = "finished"  # of a state's folder: the model as it is handed on, and its measurements
+SAVING = 280  # seconds that processes asked to end have for their step and their state
 LAST = 0.1  # of the steps: the training loss is the mean over them
 
 
@@ -126,9 +132,40 @@ def finetune_instruct(
     The rows: the loss on responses over the last tenth of the steps, loss and perplexity of the
     test split's responses, and the L2 distance from the base. A run whose loss or gradient is not
     finite stops; it leaves `diverged.json` instead of weights, and its rows are NaN.
+
+    What it leaves stays in `state` too, as hard links, and a run of the same settings and data
+    takes it from there.
     """
-    tokenizer = chat.load_tokenizer(base, job.template)
     check(job, machine, base)
+    of_state = {"job": asdict(job), "data": origin["data"], "processes": machine.processes}
+    prepare_state(state, of_state)
+    finished = state / FINISHED
+    if finished.exists():
+        print(f"taken from {finished}, where an earlier attempt left it")
+    else:
+        with whole_folder(finished) as folder, told_of_full_disk(state):
+            rows = tune(base, task, job, machine, folder / "model", state, identity, origin)
+            write_json(folder / "rows.json", rows)
+    for path in state.iterdir():
+        if path.name not in (FINISHED, IDENTITY):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with whole_folder(output) as folder:
+        shutil.copytree(finished / "model", folder, copy_function=link, dirs_exist_ok=True)
+    return json.loads((finished / "rows.json").read_text())
+
+
+def tune(
+    base: Path,
+    task: Path,
+    job: Job,
+    machine: Machine,
+    folder: Path,
+    state: Path,
+    identity: dict,
+    origin: dict,
+) -> list[dict]:
+    """Train one run, from its last state; write the model to `folder`, return its measurements."""
+    tokenizer = chat.load_tokenizer(base, job.template)
     ids, labels = tokens_of(task, "train", tokenizer, job.max_length)
     order = batches([len(own) for own in ids], job)
     print(f"{len(ids)} examples, {len(order)} steps, {machine.processes} x {machine.micro_batch}")
@@ -138,29 +175,58 @@ def finetune_instruct(
     data = Dataset.from_dict(
         {"input_ids": [ids[i] for i in examples], "labels": [labels[i] for i in examples]}
     )
-    prepare_state(state, {"job": asdict(job), "data": origin["data"]})
     run = train if machine.processes == 1 else launch
     trained = run(base, job, machine, data, state)
     steps = len(trained.losses)
-    with whole_folder(output) as folder:
-        write_json(folder / "provenance.json", origin)
-        if trained.tensors is None:
-            print(f"diverged at step {steps} of {len(order)}")
-            write_json(folder / DIVERGED, {"step": steps, "steps": len(order)})
-            rows = measurements(job, identity, trained, math.nan, len(order), None)
-        else:
-            model = assemble(base, job, trained.tensors)
-            distance = distance_from(base, model)
-            model.save_pretrained(folder, max_shard_size="1TB")
-            tokenizer.save_pretrained(folder)
-            held_out = tokens_of(task, "test", tokenizer, job.max_length)
-            padded = padded_examples(*held_out, tokenizer.pad_token_id)
-            device = torch.device("cuda" if machine.cuda else "cpu")
-            scored = Released(model.to(device))
-            score = language_modelling(scored, padded, scored.batch_tokens(machine.batch_tokens))
-            rows = measurements(job, identity, trained, distance, len(order), score)
-    shutil.rmtree(state)
-    return rows
+    folder.mkdir()
+    write_json(folder / "provenance.json", origin)
+    if trained.tensors is None:
+        print(f"diverged at step {steps} of {len(order)}")
+        write_json(folder / DIVERGED, {"step": steps, "steps": len(order)})
+        return measurements(job, identity, trained, math.nan, len(order), None)
+    model = assemble(base, job, trained.tensors)
+    distance = distance_from(base, model)
+    model.save_pretrained(folder, max_shard_size="1TB")
+    tokenizer.save_pretrained(folder)
+    held_out = tokens_of(task, "test", tokenizer, job.max_length)
+    padded = padded_examples(*held_out, tokenizer.pad_token_id)
+    scored = Released(model.to("cuda" if machine.cuda else "cpu"))
+    score = language_modelling(scored, padded, scored.batch_tokens(machine.batch_tokens))
+    return measurements(job, identity, trained, distance, len(order), score)
+
+
+def link(source: str, target: str) -> None:
+    """A hard link, which costs no disk; a copy where there are none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@contextmanager
+def told_of_full_disk(folder: Path) -> Iterator[None]:
+    """Any error on a full disk becomes one line: torch's own do not say what was wrong."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        full = shutil.disk_usage(folder).free < 2**20
+        if not full and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise PipelineError(
+            f"no space left on the disk that holds {folder}; free some, run again"
+        ) from error
+
+
+def gpus_for(asked: int, visible: int) -> int:
+    """GPUs to train on; PipelineError where several are asked for and not all are there."""
+    if visible < asked and asked > 1:
+        raise PipelineError(
+            f"resources.finetune_instruct asks for {asked} GPUs, which share the model; {visible} "
+            "are visible"
+        )
+    return min(asked, visible)
 
 
 def check(job: Job, machine: Machine, base: Path) -> None:
@@ -210,7 +276,7 @@ def batches(lengths: list[int], job: Job) -> np.ndarray:
 
 def prepare_state(state: Path, identity: dict) -> None:
     """An empty folder `state`, or that of an earlier attempt at the same run."""
-    path = state / "identity.json"
+    path = state / IDENTITY
     known = json.dumps(identity, sort_keys=True)
     if not path.exists() or path.read_text() != known:
         if state.exists():
@@ -297,6 +363,8 @@ def settings(job: Job, machine: Machine, state: Path) -> SFTConfig:
         "activation_checkpointing": machine.cuda,
     }
     several = machine.processes > 1
+    # Gradients are summed over passes as shards in float32; else whole on every GPU, in bfloat16.
+    each_pass = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     own = SFTConfig(
         output_dir=str(state),
         per_device_train_batch_size=machine.micro_batch,
@@ -318,6 +386,7 @@ def settings(job: Job, machine: Machine, state: Path) -> SFTConfig:
         gradient_checkpointing=machine.cuda and not several,
         fsdp=several or None,
         fsdp_config=sharded if several else None,
+        accelerator_config=each_pass if several else None,
         seed=job.seed_for("instruction seed") % 2**32,
         save_steps=machine.save_steps,
         logging_steps=1,
@@ -341,13 +410,19 @@ def train(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) ->
         # accelerate shards on GPUs alone; told that these are some, it does the same on a CPU.
         PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
     set_seed(arguments.seed)
-    trainer = Trainer(
-        model=load_model(base),
-        args=arguments,
-        train_dataset=data,
-        processing_class=chat.load_tokenizer(base, job.template),
-        peft_config=adapter(job),
-    )
+    model, tokenizer = load_model(base), chat.load_tokenizer(base, job.template)
+    own = {"train_dataset": data, "processing_class": tokenizer, "peft_config": adapter(job)}
+    try:
+        trainer = Trainer(model=model, args=arguments, **own)
+    except ValueError as error:
+        if job.lora is None:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(f"instruction_recipes.{job.recipe}.lora: {reason}") from error
+    if arguments.bf16 and machine.processes > 1:  # accelerate's own: all three in bfloat16
+        trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
+        )
     trainer.remove_callback(PrinterCallback)  # prints every step
     watch = Watch(len(data) // job.batch_size)
     trainer.add_callback(watch)
@@ -400,13 +475,14 @@ def launch(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) -
     result = state / "result.json"
     if not result.exists():
         data.save_to_disk(str(state / "examples"))
-        content = {"base": str(base), "job": asdict(job), "machine": asdict(machine)}
+        each = replace(machine, threads=max(1, machine.threads // machine.processes))
+        content = {"base": str(base), "job": asdict(job), "machine": asdict(each)}
         write_json(state / "job.json", content)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={machine.processes}", "-m", "overtrain.sft"]
-        command += [str(state / "job.json")]
+        command += [f"--nproc-per-node={machine.processes}", f"--shutdown-timeout={SAVING}"]
+        command += ["-m", "overtrain.sft", str(state / "job.json")]
         library = str(Path(__file__).parent.parent)
-        environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(machine.threads)}
+        environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(each.threads)}
         # So that from_pretrained reads the weights in the first process alone.
         environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
         with (
@@ -431,16 +507,22 @@ def main() -> None:
     data = load_from_disk(str(state / "examples"), keep_in_memory=False)
     job = Job(**content["job"] | {"betas": tuple(content["job"]["betas"])})
     try:
-        trained = train(Path(content["base"]), job, machine, data, state)
+        with told_of_full_disk(state):
+            trained = train(Path(content["base"]), job, machine, data, state)
+            if dist.get_rank() == 0:
+                leave(trained, state)
     except PipelineError as error:
         sys.exit(f"error: {error}")
-    if dist.get_rank() == 0:
-        if trained.tensors is not None:
-            own = {name: t.clone() for name, t in trained.tensors.items()}  # tied ones share memory
-            save_file(own, state / "trained.safetensors")
-        write_json(state / "result.json", {"losses": trained.losses})
     dist.barrier()
     dist.destroy_process_group()
+
+
+def leave(trained: Trained, state: Path) -> None:
+    """What `launch` reads."""
+    if trained.tensors is not None:
+        own = {name: t.clone() for name, t in trained.tensors.items()}  # tied ones share memory
+        save_file(own, state / "trained.safetensors")
+    write_json(state / "result.json", {"losses": trained.losses})
 
 
 # --- what a run leaves ----------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def pin(config: dict, section: str, name: str, settings: dict) -> dict:
     pinned = json.loads(json.dumps(settings))
     for key, commit in commits(config, section, name).items():
         level = pinned
-        for part in key.removeprefix(f"{section}.{name}.").split("."):
+        for part in key.removeprefix(f"{section}.{name}").split(".")[1:]:
             level = level[part]
         level["revision"] = commit
     return pinned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import torch
@@ -50,6 +51,17 @@ class Measured:
             of_model = json.loads((self.model / "manifest.json").read_text())["sha256"]
         device = torch.cuda.get_device_name() if self.device == "cuda" else "cpu"
         return job.origin(self.snakemake, {"model": of_model} | data, device)
+
+
+def state_of(wildcards: object) -> Path:
+    """Where a run is trained; its finished model stays there until `finish`."""
+    w = wildcards
+    return Path("results/state/sft", w.model, w.checkpoint, w.task, w.recipe, w.run)
+
+
+def finish(wildcards: object) -> None:
+    """Remove the state of a run whose chain of evaluations is done."""
+    shutil.rmtree(state_of(wildcards), ignore_errors=True)
 
 
 def diverged(model: Path) -> bool:
