@@ -165,6 +165,7 @@ PAPER = {
     "evaluate_benchmarks": 756,
     "evaluate_c4_instruct": 756,  # ends every run's chain, shown or not
     "evaluate_c4_base": 18,
+    "download_judge": 1,
     "evaluate_alpaca": 36,
     "aggregate": 49 + 21 + 12,
     "figure": 50 + 21 + 12,
@@ -196,6 +197,7 @@ FIG11 = {  # one released model, one data set
     "finetune_instruct": 126,
     "generate_responses": 126,
     "evaluate_benchmarks": 126,
+    "download_judge": 1,
     "evaluate_alpaca": 6,
     "aggregate": 1,
     "figure": 1,
