@@ -163,7 +163,7 @@ PAPER = {
     "finetune_instruct": 756,  # 3 models x 6 checkpoints x 2 data sets x 7 rates x 3 seeds
     "generate_responses": 756,
     "evaluate_benchmarks": 756,
-    "evaluate_c4_instruct": 756,
+    "evaluate_c4_instruct": 756,  # ends every run's chain, shown or not
     "evaluate_c4_base": 18,
     "download_judge": 1,
     "evaluate_alpaca": 36,
@@ -187,6 +187,8 @@ FIG65 = {  # three released models and two of ours, six checkpoints each
     "fig65": 1,
 }
 FIG11 = {  # one released model, one data set
+    "build_corpus": 1,
+    "evaluate_c4_instruct": 126,
     "download_checkpoint": 6,
     "prepare_task": 1,
     "prepare_prompts": 1,
@@ -195,6 +197,7 @@ FIG11 = {  # one released model, one data set
     "finetune_instruct": 126,
     "generate_responses": 126,
     "evaluate_benchmarks": 126,
+    "download_judge": 1,
     "evaluate_alpaca": 6,
     "aggregate": 1,
     "figure": 1,
@@ -346,6 +349,7 @@ SHARED = {"build_corpus": 1, "prepare_task": 2, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
 SHARED |= {"publish_checkpoint": 2, "download_checkpoint": 2, "evaluate_benchmarks_base": 2}
+SHARED |= {"evaluate_c4_base": 2}
 SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 2}
 DRAWN = {"aggregate": 49 + 21, "figure": 50 + 21, "table": 8}  # a schematic has no aggregate
 
@@ -437,7 +441,7 @@ def test_every_result_says_where_it_came_from(finished):
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
     # Noise and sharpness, theory, sweeps, directions; base, tuned runs, their sweeps; aggregates.
-    assert len(origins) == 4 + 3 + 30 + 3 + (2 + 8 * 3 + 2) + (49 + 21)
+    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 2) + (49 + 21)
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
