@@ -492,9 +492,7 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
 
 
 IN_BFLOAT16 = """
-import json, sys
-from pathlib import Path
-import torch
+import json
 from overtrain import sft
 
 found = []
@@ -503,6 +501,8 @@ class Seen(sft.TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model, **_):
         gradients = [p.grad for p in model.parameters()]
         found.append([type(g).__name__ + " " + str(g.dtype) for g in gradients])
+        policy = model._get_fsdp_state()._mp_policy
+        found.append([f"{policy.param_dtype} {policy.reduce_dtype} {policy.output_dtype}"])
 
 class Trainer(sft.Trainer):
     def __init__(self, **keywords):
@@ -521,7 +521,7 @@ own = sft.SFTConfig
 sft.SFTConfig = lambda **keywords: own(**keywords | {"bf16": True})
 sft.Trainer = Trainer
 sft.main()
-sys.stdout.write(json.dumps(sorted({x for part in found for x in part})) + "\n")
+print(json.dumps(sorted({x for part in found for x in part})), flush=True)
 """
 
 
@@ -541,7 +541,9 @@ def test_two_processes_in_bfloat16_sum_sharded_gradients_in_float32(
     machine = Machine(micro_batch=1, save_steps=1000, processes=2)
     rows = tune(replace(job, epochs=1), checkpoint, task, tmp_path, machine)
     said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
-    assert said == ['["DTensor torch.float32", "loss torch.float32", "pass: DTensor"]'] * 2
+    policy = "torch.bfloat16 torch.float32 torch.float32"  # weights, sums, outputs
+    expected = ["DTensor torch.float32", "loss torch.float32", "pass: DTensor", policy]
+    assert [json.loads(line) for line in said] == [expected] * 2
     one = tune(replace(job, epochs=1), checkpoint, task, tmp_path / "one")
     for a, b in zip(one, rows, strict=True):
         assert b["value"] == pytest.approx(a["value"], rel=0.02)
@@ -566,7 +568,7 @@ def test_a_full_disk_is_one_clear_line(job, checkpoint, task, tmp_path, processe
             assert str(error.value) == line
         else:
             assert str(error.value) == "a training process failed; its message stands above"
-            assert f"error: {line}\n" in capfd.readouterr().err
+            assert f"error: {line}" in capfd.readouterr().err.splitlines()
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

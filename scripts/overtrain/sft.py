@@ -40,6 +40,7 @@ from accelerate import DistributedType, PartialState
 from datasets import Dataset, disable_progress_bars, load_from_disk
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils.logging import disable_progress_bar
@@ -210,7 +211,7 @@ def told_of_full_disk(folder: Path) -> Iterator[None]:
         yield
     except PipelineError:
         raise
-    except Exception as error:
+    except (Exception, CheckpointException) as error:  # the latter is none of the former
         full = shutil.disk_usage(folder).free < 2**20
         if not full and os.strerror(errno.ENOSPC) not in str(error):
             raise
