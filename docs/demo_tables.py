@@ -12,13 +12,17 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from overtrain.axes import tokens_text  # noqa: E402  (needs the path above)
 
 
-def table(data: pd.DataFrame, line: str, name: str) -> str:
-    """Means by token budget, one row for each `line`; 0 is the unmodified model; lowest in bold."""
+def table(data: pd.DataFrame, line: str, name: str, highest: bool = False) -> str:
+    """Means by token budget, one row for each `line`; 0 is the unmodified model.
+
+    The lowest of a row is in bold, or the highest.
+    """
     means = data.pivot(index=line, columns="tokens", values="mean")
     rows = []
     for value, row in means.iterrows():
         label = f"{name} {value:g}" if value else "base"
-        cells = [f"**{v:.2f}**" if v == row.min() else f"{v:.2f}" for v in row]
+        best = row.max() if highest else row.min()
+        cells = [f"**{v:.2f}**" if v == best else f"{v:.2f}" for v in row]
         rows.append([label, *cells])
     header = ["", *(tokens_text(tokens) for tokens in means.columns)]
     lines = [header, ["---"] * len(header), *rows]
@@ -67,6 +71,28 @@ def statements() -> str:
     return "\n".join(lines)
 
 
+def released() -> None:
+    """Instruction tuning of the published models: win rates, benchmarks, held-out docstrings."""
+    scores = {f"fig{n}": pd.read_csv(FIGURES / f"fig{n}.csv") for n in range(12, 23, 2)}
+    for name, rows in scores.items():
+        rows = rows.fillna({"learning_rate": 0.0})
+        model, task = rows.model.iloc[0], rows.task.iloc[0]
+        benchmarks = rows[rows.panel != "alpaca"].groupby(
+            ["learning_rate", "tokens"], as_index=False
+        )
+        for own, text in (
+            (rows[rows.panel == "alpaca"], "win rate"),
+            (benchmarks["mean"].mean(), "mean accuracy on the eight benchmarks"),
+        ):
+            own = own.assign(mean=100 * own["mean"])
+            print(f"\n### {name}: {model} tuned on {task}: {text}, percent\n")
+            print(table(own, "learning_rate", "LR", highest=True))
+    text = pd.read_csv(FIGURES / "released_c4.csv").fillna({"learning_rate": 0.0})
+    for model, own in text.groupby("model", sort=False):
+        print(f"\n### released_c4: {model}: perplexity on held-out docstrings\n")
+        print(table(own, "learning_rate", "LR"))
+
+
 def main() -> None:
     if not (FIGURES / "fig05.csv").exists():
         sys.exit(f"{FIGURES}: no figures; run `make demo` first")
@@ -88,6 +114,7 @@ def main() -> None:
         print(f"| {task} | {tokens_text(tokens)} | {rates} | {row['c4']:.2f} | {row['id']:.2f} |")
     print("\n### Held-out docstrings: trend of the change, and where the modified model is best\n")
     print(settings())
+    released()
     print("\n### What else is said above\n")
     print(statements())
 
