@@ -221,7 +221,7 @@ sys.exit(done.returncode)
     output, usage = done.stdout.rsplit("usage ", 1)
     seconds, memory = map(float, usage.split())
     assert {rule: int(re.search(rf"^{rule} +(\d+)$", output, re.M)[1]) for rule in PAPER} == PAPER
-    assert seconds < 30  # processor time, 3 to 5 ms a job: other work hardly counts
+    assert seconds < 60  # processor time, 4 to 7 ms a job on two shared cores
     assert memory < 500 * 1024  # KiB
 
 
