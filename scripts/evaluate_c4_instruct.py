@@ -15,4 +15,5 @@ with job.logged(snakemake.log[0]):
     rows = tuned.held_out_rows(own.model, text, batch_tokens, own.identity, own.device)
     origin = own.origin({"corpus": Corpus(corpus).manifest["sha256"]})
     measurements.write(rows, Path(snakemake.output.measurements), origin)
-    tuned.finish(snakemake.wildcards)  # the last of the run's chain
+    if own.run:  # the last of its chain
+        tuned.finish(snakemake.wildcards)
