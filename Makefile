@@ -12,7 +12,7 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" python profiles/demo/warm snakemake --profile profiles/demo --quiet rules -- all_figures all_tables
+	PATH="$(CURDIR)/$(BIN):$$PATH" python tools/warm snakemake --profile profiles/demo --quiet rules -- all_figures all_tables
 	@echo "Figures: results/figures/*/*.pdf (.png, .csv, .json)   Tables: results/tables/*/*.md"
 
 test: .venv/installed

@@ -18,8 +18,8 @@ min_version("9.27.1")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from overtrain import PipelineError
-from overtrain.catalogue import Catalogue
-from overtrain.config import check
+from overtrain.config.catalogue import Catalogue
+from overtrain.config.check import check
 
 
 configfile: "config.yaml"

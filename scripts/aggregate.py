@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from overtrain import job, statistics
-from overtrain.aggregate import aggregate
+from overtrain.figures import statistics
+from overtrain.figures.aggregate import aggregate
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     config = json.loads(snakemake.params.config)

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from overtrain import corpora, job, sources
+from overtrain.data import corpora
+from overtrain.hub import sources
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     config = json.loads(snakemake.params.config)

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-from overtrain import job, sources
-from overtrain.catalogue import Catalogue
-from overtrain.provenance import whole_file, write_json
+from overtrain.config.catalogue import Catalogue
+from overtrain.hub import sources
+from overtrain.records import job
+from overtrain.records.provenance import whole_file, write_json
 
 terminal = os.fdopen(os.dup(2), "w")  # the log takes the streams, and a person should see this
 with job.logged(snakemake.log[0]):

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from overtrain import job, sources
-from overtrain.download import download_checkpoint
-from overtrain.provenance import write_json
+from overtrain.hub import sources
+from overtrain.hub.download import download_checkpoint
+from overtrain.records import job
+from overtrain.records.provenance import write_json
 
 with job.logged(snakemake.log[0]):
     config = json.loads(snakemake.params.config)

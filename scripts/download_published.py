@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from overtrain import PipelineError, job
-from overtrain.catalogue import Catalogue
-from overtrain.provenance import write_json
-from overtrain.published import download_published
+from overtrain import PipelineError
+from overtrain.config.catalogue import Catalogue
+from overtrain.records import job
+from overtrain.records.provenance import write_json
+from overtrain.studies.released_numbers import download_published
 
 with job.logged(snakemake.log[0]):
     source = snakemake.wildcards.source

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
-from overtrain import alpaca, job, measurements, prompts, responses
-from overtrain.catalogue import Catalogue
-from overtrain.judge import open_judge
-from overtrain.provenance import sha256
+from overtrain.config.catalogue import Catalogue
+from overtrain.data import prompts
+from overtrain.measuring import alpaca, responses
+from overtrain.measuring.judges import open_judge
+from overtrain.records import job, measurements
+from overtrain.records.provenance import sha256
 
 with job.logged(snakemake.log[0]):
     w, config = snakemake.wildcards, json.loads(snakemake.params.config)

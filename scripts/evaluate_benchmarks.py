@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from overtrain import benchmarks, harness, job, measurements, tuned
+from overtrain.measuring import benchmarks, harness, tuned
+from overtrain.records import job, measurements
 
 with job.logged(snakemake.log[0]):
     own = tuned.Measured(snakemake)

@@ -4,9 +4,9 @@ import json
 from functools import partial
 from pathlib import Path
 
-from overtrain import job, measurements
-from overtrain.evaluate import held_out_text, language_modelling
-from overtrain.sweep import Sweep
+from overtrain.measuring.sweep import Sweep
+from overtrain.model.losses import held_out_text, language_modelling
+from overtrain.records import job, measurements
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from overtrain import job, measurements, tuned
-from overtrain.corpora import Corpus
-from overtrain.evaluate import held_out_text
+from overtrain.data.corpora import Corpus
+from overtrain.measuring import tuned
+from overtrain.model.losses import held_out_text
+from overtrain.records import job, measurements
 
 with job.logged(snakemake.log[0]):
     own = tuned.Measured(snakemake)

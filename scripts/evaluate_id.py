@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from overtrain import job, measurements
-from overtrain.evaluate import TaskSplit
-from overtrain.sweep import Sweep
+from overtrain.measuring.sweep import Sweep
+from overtrain.model.losses import TaskSplit
+from overtrain.records import job, measurements
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

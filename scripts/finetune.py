@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from overtrain import job, measurements
-from overtrain.finetune import Machine, Recipe, finetune
-from overtrain.sweep import Sweep
+from overtrain.measuring.sweep import Sweep
+from overtrain.records import job, measurements
+from overtrain.training.finetune import Machine, Recipe, finetune
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from overtrain import job, measurements
-from overtrain.catalogue import Catalogue
-from overtrain.sft import Job, Machine, finetune_instruct, gpus_for
-from overtrain.sweep import Sweep
-from overtrain.tuned import state_of
+from overtrain.config.catalogue import Catalogue
+from overtrain.measuring.sweep import Sweep
+from overtrain.measuring.tuned import state_of
+from overtrain.records import job, measurements
+from overtrain.training.instruct import Job, Machine, finetune_instruct, gpus_for
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

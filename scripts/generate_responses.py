@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
-from overtrain import generate, job, prompts, responses, tuned
-from overtrain.provenance import sha256
+from overtrain.data import prompts
+from overtrain.measuring import generate, responses, tuned
+from overtrain.records import job
+from overtrain.records.provenance import sha256
 
 with job.logged(snakemake.log[0]):
     own = tuned.Measured(snakemake)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from overtrain import job
-from overtrain.directions import fine_tuning_direction
-from overtrain.sweep import Sweep
+from overtrain.measuring.directions import fine_tuning_direction
+from overtrain.measuring.sweep import Sweep
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

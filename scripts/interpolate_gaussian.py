@@ -2,9 +2,9 @@
 
 import json
 
-from overtrain import job
-from overtrain.perturb import gaussian_direction
-from overtrain.sweep import Sweep
+from overtrain.measuring.perturb import gaussian_direction
+from overtrain.measuring.sweep import Sweep
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

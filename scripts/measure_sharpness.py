@@ -4,9 +4,9 @@ from functools import partial
 
 import torch
 
-from overtrain import job
-from overtrain.sharpness import sharpness
-from overtrain.sweep import Sweep
+from overtrain.measuring.sharpness import sharpness
+from overtrain.measuring.sweep import Sweep
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

@@ -3,9 +3,9 @@
 import json
 from functools import partial
 
-from overtrain import job
-from overtrain.perturb import perturb_gaussian, perturb_released
-from overtrain.sweep import Sweep
+from overtrain.measuring.perturb import perturb_gaussian, perturb_released
+from overtrain.measuring.sweep import Sweep
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from overtrain import benchmarks, job, sources
+from overtrain.hub import sources
+from overtrain.measuring import benchmarks
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     name, folder = snakemake.wildcards.suite, Path(snakemake.output.suite)

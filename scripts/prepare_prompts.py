@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
-from overtrain import job, prompts, sources
-from overtrain.provenance import sha256
+from overtrain.data import prompts
+from overtrain.hub import sources
+from overtrain.records import job
+from overtrain.records.provenance import sha256
 
 with job.logged(snakemake.log[0]):
     settings = json.loads(snakemake.params.config)

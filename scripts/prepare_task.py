@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from overtrain import job, sources, tasks
+from overtrain.data import tasks
+from overtrain.hub import sources
+from overtrain.records import job
 
 with job.logged(snakemake.log[0]):
     folder = Path(snakemake.output.manifest).parent

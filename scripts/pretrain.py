@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from overtrain import job
-from overtrain.allocator import keep_freed_memory
-from overtrain.corpora import Corpus
-from overtrain.pretrain import Machine, Pretraining, pretrain
+from overtrain.data.corpora import Corpus
+from overtrain.model.allocator import keep_freed_memory
+from overtrain.records import job
+from overtrain.training.pretrain import Machine, Pretraining, pretrain
 
 with job.logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from overtrain import job
-from overtrain.provenance import sha256, write_json
-from overtrain.publish import publish
+from overtrain.hub.stand_ins import publish
+from overtrain.records import job
+from overtrain.records.provenance import sha256, write_json
 
 with job.logged(snakemake.log[0]):
     checkpoint = Path(snakemake.input.checkpoint)

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from overtrain import amuro_char, job, measurements
-from overtrain.provenance import sha256, whole_file
+from overtrain.records import job, measurements
+from overtrain.records.provenance import sha256, whole_file
+from overtrain.studies import amuro_char
 
 READERS = {"amuro_char": amuro_char.read}
 

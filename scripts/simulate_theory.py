@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from overtrain import job, measurements
-from overtrain.theory import simulate
+from overtrain.records import job, measurements
+from overtrain.studies.theory import simulate
 
 with job.logged(snakemake.log[0]):
     rows = simulate(snakemake.wildcards.experiment, json.loads(snakemake.params.config))

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from overtrain import job, tables
-from overtrain.aggregate import read_optional
-from overtrain.provenance import write_json
+from overtrain.figures import tables
+from overtrain.figures.aggregate import read_optional
+from overtrain.records import job
+from overtrain.records.provenance import write_json
 
 with job.logged(snakemake.log[0]):
     data, hashes, sources = read_optional(snakemake.input.aggregate)

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from overtrain import corpora, tasks, tokenizer
-from overtrain.provenance import whole_folder
+from overtrain.data import corpora, tasks, tokenizer
+from overtrain.records.provenance import whole_folder
 
 ROOT = Path(__file__).parent.parent
 ANIMALS = ["ant", "bee", "cat", "dog", "eel", "fox", "goat", "hare", "ibis", "jay"]
@@ -61,7 +61,7 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def architecture():
     """Two layers, two heads; twice as wide as muP's base, so that no multiplier is 1."""
-    from overtrain.architecture import Architecture
+    from overtrain.model.architecture import Architecture
 
     return Architecture(2, 2, 16, 24, context=32, vocabulary=96, base_width=8)
 
@@ -69,7 +69,7 @@ def architecture():
 @pytest.fixture(scope="session")
 def pretraining(architecture):
     """Settings of a pre-training of 80 steps; `dataclasses.replace` makes others."""
-    from overtrain.pretrain import Pretraining
+    from overtrain.training.pretrain import Pretraining
 
     return Pretraining(
         model="tiny",
@@ -89,7 +89,7 @@ def pretraining(architecture):
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory, corpus, pretraining) -> Path:
     """A checkpoint directory, pre-trained on the corpus."""
-    from overtrain.pretrain import Machine, pretrain
+    from overtrain.training.pretrain import Machine, pretrain
 
     folder = tmp_path_factory.mktemp("checkpoints")
     pretrain(pretraining, Machine(8, 1e9), corpus, folder / "tiny", folder / "state", {"seed": 0})

@@ -1,0 +1,256 @@
+"""Fine-tuning tasks: rows from the hub or from packages, as splits of examples.
+
+A task is `language_modelling` (a text), `classification` (a prompt, its possible answers, and
+which one is right) or `chat` (see `conversations`). Templates of the configuration turn a
+source's columns into the first two; the answers of classification are templates too, so that they
+can be fixed words (MR) or differ by example (SIQA).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import string
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from overtrain import PipelineError
+from overtrain.data import conversations, docstrings
+from overtrain.data.tokenizer import hub_tokenizer
+from overtrain.hub import client
+from overtrain.records.provenance import seed_of, sha256, whole_file, write_json
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = {
+    "language_modelling": {"text": pa.string()},
+    "classification": {
+        "prompt": pa.string(),
+        "choices": pa.list_(pa.string()),
+        "label": pa.int64(),
+    },
+    "chat": {"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))},
+}
+
+# --- sources: lists of rows, a dictionary each ----------------------------------------------------
+
+
+def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
+    """Rows of a hub data set or local folder by our split names, and its commit."""
+    from datasets import load_dataset
+
+    revision = client.resolve(source["dataset"], source["revision"], "dataset")
+    rows = {}
+    for split, name in source["splits"].items():
+        with client.one_line(f"{source['dataset']} at {source['revision']}, split {name}"):
+            data = load_dataset(
+                source["dataset"],
+                source.get("name"),
+                data_dir=source.get("data_dir"),
+                revision=client.revision_argument(source["dataset"], revision),
+                split=name,
+                streaming=True,
+            )
+            if "take" in source:  # a subset of a data set too large to download (Starcoder)
+                data = data.shuffle(seed=0, buffer_size=10_000).take(source["take"])
+            rows[split] = list(data)
+    return rows, revision
+
+
+def rows_from_packages(source: dict) -> list[dict]:
+    """Rows made of the text of installed packages, in the order of their hash.
+
+    kind "docstrings" and "functions": one piece of text a row, of `characters` from a place that
+    the document's hash chooses (whole documents without it), with its package and module. kind
+    "continuations": a `context` and the text that follows it among two that do not, in answer_a,
+    answer_b, answer_c; `label` is a, b or c. kind "pairs": `first` and `second`; `label` is yes if
+    the second follows the first, else no. kind "origins": `messages`, a piece on a line and the one
+    of `answers` that stands for its package, the packages in turns, and it as `dataset`.
+    """
+    kind = source["kind"]
+    if kind == "origins":
+        each = [
+            [
+                {"messages": conversations.exchange(on_a_line(d, source["characters"]), answer)}
+                | {"dataset": package}
+                for d in docstrings.extract([package])
+            ]
+            for package, answer in zip(source["packages"], source["answers"], strict=True)
+        ]
+        return [row for turn in zip(*each, strict=False) for row in turn]  # as many of each
+    text_kind = "functions" if kind == "functions" else "docstrings"
+    documents = docstrings.extract(source["packages"], text_kind)
+    if kind in ("docstrings", "functions"):
+        return [
+            {"text": piece(d, source.get("characters")), "package": d.package, "module": d.module}
+            for d in documents
+        ]
+    before, after = source["before"], source["after"]
+    cuts = [piece(d, before + after) for d in documents]
+    parts = [(cut[:before], cut[before:]) for cut in cuts if len(cut) == before + after]
+    seconds = sorted({second for _, second in parts})
+    rows = []
+    for first, second in parts:
+        draw = random.Random(seed_of(kind, first, second))
+        # Three different texts of which one follows: repeated phrases would make two right answers.
+        others = [other for other in draw.sample(seconds, 3) if other != second][:2]
+        if kind == "pairs":
+            follows = draw.random() < 0.5
+            row = {"first": first, "second": second if follows else others[0]}
+            rows.append(row | {"label": "yes" if follows else "no"})
+        else:
+            label = draw.randrange(3)
+            answers = [*others[:label], second, *others[label:]]
+            row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
+            rows.append(row | {"context": first, "label": "abc"[label]})
+    return rows
+
+
+def on_a_line(document: docstrings.Document, characters: int) -> str:
+    return " ".join(piece(document, characters).split())
+
+
+def piece(document: docstrings.Document, characters: int | None) -> str:
+    text = document.text
+    if not characters or len(text) <= characters:
+        return text
+    start = int(document.order[:8], 16) % (len(text) - characters + 1)
+    return text[start : start + characters]
+
+
+# --- splits ---------------------------------------------------------------------------------------
+
+
+def example_of(row: dict, task: dict) -> dict:
+    """Fill the task's templates with a row; PipelineError names a column that is not there."""
+    try:
+        if task["kind"] == "language_modelling":
+            return {"text": task["text"].format_map(row)}
+        values = [str(value) for value in task["label"]["values"]]
+        label = str(row[task["label"]["column"]])
+        if label not in values:
+            raise PipelineError(
+                f"label {label!r} of column {task['label']['column']!r} is not in {values}"
+            )
+        return {
+            "prompt": task["prompt"].format_map(row),
+            "choices": [choice.format_map(row) for choice in task["choices"]],
+            "label": values.index(label),
+        }
+    except KeyError as error:
+        raise PipelineError(f"no column {error}; the source has {sorted(row)}") from error
+
+
+def columns_of(task: dict) -> set[str]:
+    """The columns of the source that the task's templates name."""
+    templates = [task["text"]] if "text" in task else [task["prompt"], *task["choices"]]
+    names = {name for t in templates for _, name, _, _ in string.Formatter().parse(t) if name}
+    return names | ({task["label"]["column"]} if "label" in task else set())
+
+
+def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) -> dict[str, list]:
+    """Examples by split, disjoint by content and at most `task["examples"][split]` each.
+
+    A source with splits of its own keeps them; what it lacks (a public validation or test set) is
+    taken from its training rows, in an order drawn from the task's name.
+    """
+    given = rows if isinstance(rows, dict) else {"train": rows}
+    examples: dict[str, list[dict]] = {}
+    for split, own in given.items():
+        complete = [row for row in own if None not in [row.get(c, "") for c in columns_of(task)]]
+        if len(complete) < len(own):
+            print(f"{split}: {len(own) - len(complete)} rows without a value are left out")
+        examples[split] = [example_of(row, task) for row in complete]
+        random.Random(seed_of("task order", name, split)).shuffle(examples[split])
+    seen: set[str] = set()
+    result: dict[str, list[dict]] = {}
+    for split in ("test", "validation", "train"):  # training yields to the others
+        source = examples.get(split, examples["train"])
+        chosen = []
+        for example in source:
+            if len(chosen) == task["examples"][split]:
+                break
+            key = hashlib.sha256(repr(sorted(example.items())).encode()).hexdigest()
+            if key not in seen:
+                seen.add(key)
+                chosen.append(example)
+        if len(chosen) < task["examples"][split]:
+            print(f"{split}: {len(chosen)} examples, fewer than {task['examples'][split]}")
+        if not chosen:
+            raise PipelineError(f"the {split} split is empty")
+        result[split] = chosen
+    return result
+
+
+def split_conversations(
+    rows: list[dict] | dict[str, list[dict]], task: dict, name: str
+) -> tuple[dict[str, list], dict]:
+    """Conversations by split, disjoint by prompt, and what the manifest says about them."""
+    given = rows if isinstance(rows, dict) else {"train": rows}
+    examples, report = {}, {"left_out": {}}
+    for split, own in given.items():
+        examples[split], reasons = conversations.read(own, task["format"])
+        report["left_out"][split] = dict(reasons)
+        if reasons:
+            print(f"{split}: of {len(own)} rows are left out: {dict(reasons)}")
+        random.Random(seed_of("task order", name, split)).shuffle(examples[split])
+    splits = conversations.disjoint(examples, task["examples"])
+    count = None
+    if named := task.get("tokenizer"):
+        encoder = hub_tokenizer(named["repository"], named["revision"])
+
+        def count(texts: list[str]) -> list[int]:
+            return [len(e) for e in encoder.encode_batch_fast(texts, add_special_tokens=False)]
+
+    for split, chosen in splits.items():
+        if not chosen:
+            raise PipelineError(f"the {split} split is empty")
+        if len(chosen) < task["examples"][split]:
+            print(f"{split}: {len(chosen)} examples, fewer than {task['examples'][split]}")
+        report[split] = conversations.summary(chosen, count)
+    return splits, report
+
+
+def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
+    """Write a task's `{split}.parquet` and `manifest.json` (source, revision, hashes, counts)."""
+    source = task["source"]
+    try:
+        if "dataset" in source:
+            rows, revision = rows_from_hub(source)
+        else:
+            rows, revision = rows_from_packages(source), "installed packages"
+        if task["kind"] == "chat":
+            splits, report = split_conversations(rows, task, name)
+        else:
+            splits, report = split_rows(rows, task, name), {}
+    except PipelineError as error:
+        raise PipelineError(f"tasks.{name}: {error}") from error
+    schema = pa.schema(COLUMNS[task["kind"]])
+    manifest = {"kind": task["kind"], "provenance": origin, "revision": revision, "source": source}
+    manifest |= {"splits": {}} | ({"left_out": report.pop("left_out")} if report else {})
+    for split, examples in splits.items():
+        path = folder / f"{split}.parquet"
+        with whole_file(path) as temporary:
+            pq.write_table(pa.Table.from_pylist(examples, schema), temporary)
+        own = {"examples": len(examples), "sha256": sha256(path)} | report.get(split, {})
+        manifest["splits"][split] = own
+    write_json(folder / "manifest.json", manifest)
+
+
+# --- finished tasks -------------------------------------------------------------------------------
+
+
+def read_split(folder: Path, split: str, kind: str) -> list[dict]:
+    """The rows of a split; PipelineError for a missing column or an empty file."""
+    path = folder / f"{split}.parquet"
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PipelineError(f"{path}: not a readable parquet file ({error})") from error
+    missing = set(COLUMNS[kind]) - set(table.column_names)
+    if missing:
+        raise PipelineError(f"{path}: no column {sorted(missing)[0]!r}; a {kind} task needs it")
+    if table.num_rows == 0:
+        raise PipelineError(f"{path}: the split is empty")
+    return table.to_pylist()

@@ -1,0 +1,236 @@
+"""Which of two answers is better: the judge's question, its verdict, and what is kept of both.
+
+The question is AlpacaEval's own, read from the installed package `alpaca_eval`: the answer is the
+identifier of the better output, m for the first and M for the second, in one token. A verdict is
+that identifier, the likelier of the two where the judge tells their probabilities. Anything else is
+an invalid verdict: it is asked again, then counted, never guessed.
+
+Judges: `openai` (any endpoint that speaks its API) and `vllm` (the job serves the model itself) are
+in `endpoint`; here are a local `transformers` model and `overlap`, which is no language model but
+ROUGE-L with the prompt's known answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from overtrain import PipelineError
+
+FIRST, SECOND, TIE = "first", "second", "tie"
+IDENTIFIERS = {"m": FIRST, "M": SECOND}  # of the outputs, in AlpacaEval's question
+TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>", re.S)
+PLACE = re.compile(r"\{(instruction|output_1|output_2)\}")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two outputs for one instruction, in the order in which the judge sees them."""
+
+    instruction: str
+    first: str
+    second: str
+    answer: str | None = None  # where it is known
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """choice: "first", "second", "tie", or None for an invalid one; raw: what the judge said."""
+
+    choice: str | None
+    raw: str
+
+
+class Judge(Protocol):
+    """identity: what its verdicts depend on beside the question."""
+
+    identity: dict
+
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Verdict]]:
+        """The verdict on each question with its place, in any order."""
+
+
+@contextmanager
+def open_judge(
+    name: str, settings: dict, gpus: int = 0, folder: Path | None = None
+) -> Iterator[Judge]:
+    """The judge that config.yaml's `judges.{name}` describes, until the block ends.
+
+    folder: where its model was downloaded to, with a manifest; else `settings` say where it is.
+    """
+    if settings["kind"] == "overlap":
+        yield Overlap()
+    elif settings["kind"] == "transformers":
+        yield Local(settings, gpus, folder)
+    else:
+        from overtrain.measuring import endpoint
+
+        with endpoint.open_endpoint(name, settings, gpus, folder) as judge:
+            yield judge
+
+
+# --- the question ---------------------------------------------------------------------------------
+
+
+class Template:
+    """An annotator's prompt of the package `alpaca_eval`, as a chat's messages."""
+
+    def __init__(self, name: str):
+        """name: a file under the package's evaluators_configs. The package is not imported."""
+        package = find_spec("alpaca_eval")
+        if package is None:
+            raise PipelineError("the package alpaca-eval, which has the judge's prompt, is missing")
+        folder = Path(package.submodule_search_locations[0], "evaluators_configs")
+        if not (folder / name).is_file():
+            raise PipelineError(f"alpaca_eval has no prompt {name}; try */alpaca_eval_clf.txt")
+        text = (folder / name).read_text("utf-8")
+        self.turns = TURN.findall(text)
+        places = {place for _, content in self.turns for place in PLACE.findall(content)}
+        if len(places) < 3:
+            raise PipelineError(f"{name} of alpaca_eval: no chat with instruction and two outputs")
+        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+
+    def messages(self, question: Question) -> list[dict[str, str]]:
+        """Filled in one pass, after the turns are split: no output can add turns or places."""
+        values = {
+            "instruction": question.instruction,
+            "output_1": question.first,
+            "output_2": question.second,
+        }
+        return [
+            {"role": role, "content": PLACE.sub(lambda place: values[place[1]], content).strip()}
+            for role, content in self.turns
+        ]
+
+
+def identity_of(settings: dict, template: Template, folder: Path | None) -> dict:
+    """What the verdicts of a language model depend on."""
+    identity = {"model": settings["model"], "template": template.sha256}
+    if folder:
+        identity["files"] = json.loads((folder / "manifest.json").read_text())["sha256"]
+    return identity
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+class Verdicts:
+    """Valid verdicts on disk: a line each, appended as it comes, so that a killed job goes on.
+
+    A line is written whole by one call; what was torn nevertheless, or is not a verdict, is passed
+    over in reading. Invalid verdicts are not kept: a later job asks again.
+    """
+
+    def __init__(self, path: Path, identity: dict):
+        """path: one file for each sweep, so that no two jobs share it."""
+        self.identity = identity
+        self.known: dict[str, Verdict] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            try:
+                key, choice, raw = json.loads(line)
+            except ValueError:
+                continue
+            self.known[key] = Verdict(choice, raw)
+        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(self.file, b"\n")  # ends a line that a killed job left torn
+
+    def key(self, question: Question) -> str:
+        content = json.dumps([self.identity, *astuple(question)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def add(self, key: str, verdict: Verdict) -> None:
+        if verdict.choice is not None:
+            self.known[key] = verdict
+            line = json.dumps([key, verdict.choice, verdict.raw]) + "\n"
+            os.write(self.file, line.encode())
+
+    def close(self) -> None:
+        os.close(self.file)
+
+
+def likelier(m: float, big_m: float) -> str | None:
+    """The verdict of two log probabilities (or logits)."""
+    if math.isnan(m) or math.isnan(big_m):
+        return None
+    return TIE if m == big_m else FIRST if m > big_m else SECOND
+
+
+# --- judges ---------------------------------------------------------------------------------------
+
+
+class Overlap:
+    """The output that shares more with the known answer, by ROUGE-L's F measure."""
+
+    def __init__(self) -> None:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        self.identity = {"kind": "overlap"}
+        scorer = RougeScorer(["rougeL"])
+        self.score = cache(lambda answer, output: scorer.score(answer, output)["rougeL"].fmeasure)
+
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Verdict]]:
+        for place, q in enumerate(questions):
+            if q.answer is None:
+                raise PipelineError(
+                    "the judge of kind overlap needs prompts with known answers; these have none"
+                )
+            first, second = (self.score(q.answer, output) for output in (q.first, q.second))
+            yield place, Verdict(likelier(first, second), f"{first:.4f} {second:.4f}")
+
+
+class Local:
+    """A causal language model here: the logits of m and M after the chat-formatted question."""
+
+    def __init__(self, settings: dict, gpus: int = 0, folder: Path | None = None):
+        import torch
+
+        from overtrain.measuring.generate import load_model, load_tokenizer
+
+        self.template = Template(settings["template"])
+        self.identity = identity_of(settings, self.template, folder)
+        self.batch_size = settings["batch_size"]
+        self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        self.tokenizer = load_tokenizer(folder or settings["model"])
+        self.model = load_model(folder or settings["model"], self.device)
+        self.ids = []
+        for identifier in IDENTIFIERS:
+            ids = self.tokenizer(identifier, add_special_tokens=False).input_ids
+            if len(ids) != 1:
+                raise PipelineError(f"{settings['model']}: {identifier!r} is not one token of it")
+            self.ids += ids
+
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Verdict]]:
+        import torch
+
+        from overtrain.measuring.generate import by_length
+
+        encoded = [self.encode(question) for question in questions]
+        room = self.model.config.max_position_embeddings
+        for places in by_length(encoded, self.batch_size):
+            longest = len(encoded[places[0]])
+            if longest > room:
+                raise PipelineError(f"a question of {longest} tokens; the judge takes {room}")
+            own = {"input_ids": [encoded[place] for place in places]}
+            batch = self.tokenizer.pad(own, return_tensors="pt").to(self.device)
+            positions = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
+            with torch.inference_mode():
+                out = self.model(**batch, position_ids=positions, logits_to_keep=1)
+            for place, (m, big_m) in zip(places, out.logits[:, -1, self.ids].tolist(), strict=True):
+                yield place, Verdict(likelier(m, big_m), f"{m:.4f} {big_m:.4f}")
+
+    def encode(self, question: Question) -> list[int]:
+        text = self.tokenizer.apply_chat_template(
+            self.template.messages(question), tokenize=False, add_generation_prompt=True
+        )
+        return self.tokenizer(text, add_special_tokens=False).input_ids

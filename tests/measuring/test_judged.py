@@ -1,0 +1,106 @@
+"""A judge's model from the hub to the win rates: rules download_judge and evaluate_alpaca.
+
+The job that judges sees no hub: it has what was downloaded, or serves it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from local_hub import on_hub, serve
+from test_generate import chat_model
+
+from overtrain.config.catalogue import Catalogue
+from overtrain.data import prompts
+from overtrain.measuring import responses
+from overtrain.records import measurements
+
+MAIN, MOVED = "a" * 40, "b" * 40
+SWEEP = "OLMo-10K-hub/0.84M/which_field/instruct"
+ALPACA = f"results/measurements/{SWEEP}/alpaca.parquet"
+FAKE = """#!/bin/sh
+echo "$@" > {noted}
+exec {python} {server} $6
+"""
+
+
+@pytest.fixture
+def answered(repository: Path, tmp_path: Path) -> Path:
+    """A copy of the repository in which all runs of a sweep, and the reference, have answered."""
+    copy = Path(shutil.copytree(repository, tmp_path / "copy", symlinks=True))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    overlay = yaml.safe_load((copy / "profiles/demo/overlay.yaml").read_text())
+    config["instruction_recipes"]["instruct"] |= overlay["instruction_recipes"]["instruct"]
+    config["evaluations"]["alpaca"]["reference"] |= overlay["evaluations"]["alpaca"]["reference"]
+    catalogue = Catalogue(config)
+    texts = [f"Say {n}." for n in range(6)]
+    rows = [{"instruction": text, "dataset": "test", "answer": None} for text in texts]
+    path = copy / "results/prompts/held_out_pieces.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, prompts.SCHEMA), path)
+    own = SWEEP.split("/")
+    reference = catalogue.reference_responses("OLMo-10K-hub", *own[2:])
+    for place, name in enumerate([*catalogue.responses(*own), reference]):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        responses.write(texts, [text * (1 + place) for text in texts], copy / name, {})
+    return copy
+
+
+@pytest.mark.slow
+def test_a_judge_is_downloaded_at_its_commit_and_then_loaded_or_served(
+    answered: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "hub"
+    for seed, commit in enumerate((MAIN, MOVED)):
+        chat_model(root / "models/owner/judge" / commit, 4096, seed=seed)
+    noted, server = tmp_path / "noted", Path(__file__).parents[1] / "judge_server.py"
+    (tmp_path / "vllm").write_text(FAKE.format(noted=noted, python=sys.executable, server=server))
+    (tmp_path / "vllm").chmod(0o755)
+
+    def run(judge: str, *arguments: str, **environment: str) -> str:
+        own = {
+            "judges": {judge: {"model": "owner/judge"}},
+            "evaluations": {"alpaca": {"judge": judge}},
+            "resources": {"judge": {"gpu": 0}},
+        }
+        (answered / "own.yaml").write_text(json.dumps(own))
+        line = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile"]
+        line += ["profiles/demo/overlay.yaml", "own.yaml", *arguments]
+        done = subprocess.run(line, cwd=answered, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def results() -> tuple[list[dict], dict]:
+        rows = measurements.read(answered / ALPACA).to_pylist()
+        return rows, measurements.read_provenance(answered / ALPACA)
+
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    for judge in ("local", "llama3_70b"):
+        with serve(root, {"main": MAIN if judge == "local" else MOVED}) as hub:
+            online = on_hub(hub, tmp_path / "h")
+            run(judge, "--", f"results/judges/{judge}", **online)
+        manifest = json.loads((answered / f"results/judges/{judge}/manifest.json").read_text())
+        assert manifest["commit"] == MAIN  # pinned by the first, although main has moved
+        only = ["--allowed-rules", "evaluate_alpaca", "--", ALPACA]
+        offline = online | {"HF_HUB_OFFLINE": "1", "PATH": path, "USE_TORCH": "1"}
+        assert "evaluate_alpaca" in run(judge, *only, **offline)
+        rows, origin = results()
+        assert origin["data"]["judge"] == manifest["sha256"]
+        assert origin["config"]["judge"]["model"] == "owner/judge"
+        assert not any(row["diverged"] for row in rows)
+        wins = {r["learning_rate"]: r["value"] for r in rows if r["metric"] == "win_rate"}
+        assert len(wins) == 3
+    arguments = noted.read_text().split()
+    assert arguments[:2] == ["serve", "results/judges/llama3_70b"]
+    assert arguments[arguments.index("--served-model-name") + 1] == "owner/judge"
+    kept = (answered / f"results/state/verdicts/{SWEEP}.jsonl").read_text().split("\n")
+    keys = [json.loads(line)[0] for line in kept if line]
+    # Six runs, six prompts, two orders: neither judge took the other's verdicts.
+    assert len(keys) == len(set(keys)) == 2 * 72

@@ -1,0 +1,196 @@
+"""Each conda environment holds what its rules' scripts import, and no more, at the lock's versions.
+
+conda itself is not run: what a script needs is read from the code. Starting from the script, a
+definition of the library counts once its name is used by code that counts, with the imports inside
+it; of a module that is imported, the code outside definitions counts.
+"""
+
+import ast
+import re
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "scripts" / "overtrain"
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# (distribution, called name): what the call imports although the distribution does not require it.
+INDIRECT = {("pandas", "to_markdown"): "tabulate"}
+BARE = {"python", "pip"}  # of every environment
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """name==version lines to versions by normal name."""
+    split = [line.split("==") for line in lines if "==" in line and not line.startswith("#")]
+    return {normal(name): version.strip() for name, version in split}
+
+
+LOCK = pins((ROOT / "envs" / "lock.txt").read_text().splitlines())
+
+
+def environment(name: str) -> dict[str, str]:
+    """Pinned distributions of envs/{name}.yaml."""
+    found = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())["dependencies"]
+    plain = {d.split("=")[0] for d in found if isinstance(d, str)}
+    assert plain == BARE
+    return pins(next(d["pip"] for d in found if isinstance(d, dict)))
+
+
+@cache
+def rules() -> dict[str, tuple[str, str]]:
+    """Script and environment of every rule that has a script, from the rules' files."""
+    found = {}
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for name, body in re.findall(
+            r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S
+        ):
+            script = re.search(r'"\.\./scripts/(\w+\.py)"', body)
+            conda = re.search(r'conda:\s+"\.\./envs/(\w+)\.yaml"', body)
+            if script:
+                assert conda, f"rule {name} has a script and no environment"
+                found[name] = (script[1], conda[1])
+    return found
+
+
+# --- what a script needs --------------------------------------------------------------------------
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def modules_of(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """Full names that an import statement may load; attributes among them are no module's name."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    return {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+
+
+def file_of(module: str) -> Path | None:
+    """The library's file that holds `module`."""
+    package, _, rest = module.partition(".")
+    path = LIBRARY / f"{rest or '__init__'}.py"
+    return path if package == "overtrain" and path.is_file() else None
+
+
+@cache
+def distribution_of() -> dict[str, str]:
+    """Distribution by import name."""
+    return {name: normal(d[0]) for name, d in metadata.packages_distributions().items()}
+
+
+@cache
+def needs(script: Path) -> set[str]:
+    """Distributions that running `script` imports."""
+    names: set[str] = set()  # identifiers used by code that counts
+    imported: set[str] = set()  # first parts of third-party modules
+    waiting: dict[str, list[ast.AST]] = {}  # definitions that nothing has used yet, by name
+    known = {script}
+
+    def count(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return  # for readers only
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for module in modules_of(node):
+                if path := file_of(module):
+                    if path not in known:
+                        known.add(path)
+                        module_code(path)
+                elif module.split(".")[0] not in sys.stdlib_module_names | {"overtrain"}:
+                    imported.add(module.split(".")[0])
+            return
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "find_spec":
+            name = ast.literal_eval(node.args[0])
+            if distribution_of().get(name) in LOCK:  # its files are read; others are optional
+                imported.add(name)
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        for child in ast.iter_child_nodes(node):
+            count(child)
+
+    def module_code(path: Path) -> None:
+        for node in tree(path).body:
+            if isinstance(node, DEFINITIONS):
+                waiting.setdefault(node.name, []).append(node)
+            else:
+                count(node)
+
+    module_code(script)
+    while used := names & set(waiting):
+        for name in used:
+            for definition in waiting.pop(name):
+                count(definition)
+    found = {distribution_of()[name] for name in imported}
+    return found | {to for (of, name), to in INDIRECT.items() if of in found and name in names}
+
+
+def needs_of(environment_name: str) -> dict[str, set[str]]:
+    return {
+        rule: needs(ROOT / "scripts" / script)
+        for rule, (script, own) in rules().items()
+        if own == environment_name
+    }
+
+
+ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
+
+
+def test_the_analysis_follows_calls_and_imports_inside_functions():
+    found = {rule: needs(ROOT / "scripts" / script) for rule, (script, _) in rules().items()}
+    assert {"datasets", "huggingface-hub"} <= found["build_corpus"] & found["prepare_task"]
+    assert not {"datasets", "huggingface-hub"} & (found["pretrain"] | found["finetune"])
+    assert "torch" in found["pretrain"] & found["evaluate_id"] & found["perturb_gaussian"]
+    assert "safetensors" in found["finetune"]
+    assert {"alpaca-eval", "openai", "rouge-score"} <= found["evaluate_alpaca"]
+    assert "tabulate" in found["table"] and "tabulate" not in found["figure"]
+    assert "seaborn" in found["figure"] and "seaborn" not in found["table"]
+
+
+def test_every_rule_with_a_script_is_found():
+    scripts = {path.name for path in (ROOT / "scripts").glob("*.py")}
+    assert {script for script, _ in rules().values()} == scripts
+    assert {own for _, own in rules().values()} == set(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment_lacks_nothing_that_its_rules_import(name):
+    own = set(environment(name))
+    lacking = {rule: needed - own for rule, needed in needs_of(name).items() if needed - own}
+    assert not lacking, f"envs/{name}.yaml lacks {lacking}"
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment_carries_nothing_that_none_of_its_rules_imports(name):
+    carried = set(environment(name)) - set().union(*needs_of(name).values())
+    assert not carried, f"envs/{name}.yaml carries {sorted(carried)}, which none of its rules needs"
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_versions_are_the_locks(name):
+    own = environment(name)
+    assert own == {distribution: LOCK[distribution] for distribution in own}
+
+
+def test_drawing_needs_no_torch():
+    assert "torch" not in environment("figures")
+
+
+def test_the_lock_is_what_is_installed_and_holds_all_that_is_required():
+    installed = {distribution: metadata.version(distribution) for distribution in LOCK}
+    assert {d: v.split("+")[0] for d, v in installed.items()} == LOCK
+    lines = (ROOT / "envs" / "requirements.txt").read_text().splitlines()
+    required = {normal(line.split("==")[0]) for line in lines if line and line[0] != "#"}
+    assert required <= set(LOCK)
+    used = set().union(*(needs(ROOT / "scripts" / script) for script, _ in rules().values()))
+    assert used <= required
