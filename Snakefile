@@ -69,7 +69,6 @@ localrules:
     check_sources,
     build_corpus,
     prepare_task,
-    publish_checkpoint,
     prepare_benchmarks,
     prepare_prompts,
     download_checkpoint,

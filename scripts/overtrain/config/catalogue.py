@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+CHECKPOINTS = Path("results/checkpoints")
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 UNDER_NOISE = {  # what a figure without tasks reads of a checkpoint
     "noise_by_tokens": "gaussian",
@@ -247,10 +248,10 @@ class Catalogue:
         digest = hashlib.sha256(dumps(self.sources).encode()).hexdigest()
         return dumps({"sources": digest} | self.config["sources"])
 
-    def published_revision(self, model: str, checkpoint: str) -> list[str]:
-        """The folder of a revision that is a checkpoint trained here (rule publish_checkpoint)."""
+    def stands_in(self, model: str, checkpoint: str) -> list[str]:
+        """The checkpoint trained here that stands in for a released one, if one does."""
         hub = self.config["models"][model]["hub"]
-        if not hub["repository"].startswith("results/hub/"):
+        if Path(hub["repository"]).parent != CHECKPOINTS:
             return []
         return [f"{hub['repository']}/{hub['checkpoints'][checkpoint]['revision']}"]
 

@@ -15,6 +15,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from overtrain import PipelineError
 from overtrain.config.catalogue import (
+    CHECKPOINTS,
     NOT_BENCHMARKS,
     OF_INSTRUCTION_RUNS,
     Catalogue,
@@ -24,7 +25,6 @@ from overtrain.config.catalogue import (
 )
 
 SIZED = ("finetune_instruct", "generate", "benchmarks")  # resources by size of model
-PUBLISHED = Path("results/hub")  # repositories that rule publish_checkpoint makes
 STUDIES = ("amuro_char",)  # of published checkpoints: each a section of config.yaml
 SCHEMA = Path(__file__).with_name("schema.json")
 
@@ -243,7 +243,7 @@ def check_released(where: str, target: dict, config: dict) -> None:
                 f"noise_by_tokens, {' and '.join(OF_INSTRUCTION_RUNS)} show those"
             )
         if "hub" in model:
-            check_published_here(f"models.{name}", model, config)
+            check_stand_in(f"models.{name}", model, config)
         if plot == "noise_by_tokens" and "hub" in model and "initialisation" not in model:
             raise PipelineError(
                 f"{where}.models names {name}, which has no `initialisation` to size the noise by"
@@ -251,7 +251,7 @@ def check_released(where: str, target: dict, config: dict) -> None:
 
 
 def check_hub_model(where: str, model: dict, config: dict) -> None:
-    """Its size, its reference checkpoint and, published from here, its source must exist."""
+    """Its size and its reference checkpoint must exist."""
     for rule in SIZED:
         if model["size"] not in config["resources"][rule]:
             raise PipelineError(
@@ -266,9 +266,9 @@ def check_hub_model(where: str, model: dict, config: dict) -> None:
         )
 
 
-def check_published_here(where: str, model: dict, config: dict) -> None:
-    """Revisions of a repository that this pipeline publishes must be checkpoints that it trains."""
-    if (folder := Path(model["hub"]["repository"])).parent == PUBLISHED:
+def check_stand_in(where: str, model: dict, config: dict) -> None:
+    """The revisions of a model that stands in for a released one must be trained here."""
+    if (folder := Path(model["hub"]["repository"])).parent == CHECKPOINTS:
         of = config["models"].get(folder.name, {})
         if "architecture" not in of:
             raise PipelineError(

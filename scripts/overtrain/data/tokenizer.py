@@ -49,10 +49,17 @@ class TextEncoder:
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=self.type) for encoding in encodings]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, context: int | None = None) -> None:
+        """As transformers reads it; the end of text is also its beginning and its padding.
+
+        context: tokens that the model of a checkpoint can read.
+        """
         self.tokenizer.save(str(folder / "tokenizer.json"))
         end = self.tokenizer.id_to_token(self.end_of_text)
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": end}
+        config: dict[str, object] = dict.fromkeys(("bos_token", "eos_token", "pad_token"), end)
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        if context is not None:
+            config["model_max_length"] = context
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
