@@ -725,7 +725,7 @@ def test_theory_figures_draw_the_experiments_that_the_library_has():
     assert set(EXPERIMENTS) <= set(schema["theory"]["properties"])
 
 
-def test_a_published_revision_is_a_checkpoint_that_is_trained():
+def test_a_stand_in_is_a_checkpoint_that_is_trained():
     overlay = {"model_sets": {"released_1b": ["OLMo-10K-hub"]}}
     config = merged(BASE, overlay)
     config["models"]["OLMo-10K-hub"]["hub"]["checkpoints"]["0.84M"]["revision"] = "0.85M"

@@ -23,7 +23,8 @@ CHECK = """
 import json, os, sys
 from pathlib import Path
 os.environ["HF_TOKEN"] = sys.argv[3]
-from overtrain import PipelineError, sources
+from overtrain import PipelineError
+from overtrain.hub import sources
 
 try:
     found = sources.check(json.loads(sys.argv[1]), Path(sys.argv[2]))
@@ -203,7 +204,8 @@ def test_a_hub_that_is_down_is_one_line(root: Path) -> None:
 
 PIN = """
 import json, sys
-from overtrain import PipelineError, sources
+from overtrain import PipelineError
+from overtrain.hub import sources
 
 config = json.loads(sys.argv[1])
 for section, name in json.loads(sys.argv[2]):
@@ -278,15 +280,16 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
     assert catalogue.check_first() == ["results/sources.json"]
 
 
-def test_stand_ins_are_published_here_and_not_asked_for() -> None:
+def test_stand_ins_are_trained_here_and_not_asked_for() -> None:
     config = json.loads(json.dumps(CONFIG))
     for name in ("released", "released_1b", "released_7b", "released_amber", "perturbed"):
         config["model_sets"][name] = ["OLMo-10K-hub"]
     catalogue = Catalogue(config)
     assert not any(key.startswith("models.") for key in catalogue.sources)
     assert catalogue.sources_of("models", "OLMo-10K-hub") == {}
-    assert catalogue.published_revision("OLMo-10K-hub", "0.84M") == ["results/hub/OLMo-10K/0.84M"]
-    assert catalogue.published_revision("OLMo-1B", "3.1T") == []
+    trained = "results/checkpoints/OLMo-10K/0.84M"
+    assert catalogue.stands_in("OLMo-10K-hub", "0.84M") == [trained]
+    assert catalogue.stands_in("OLMo-1B", "3.1T") == []
 
 
 def test_a_figure_more_changes_the_slice_and_little_of_it_is_printed() -> None:
