@@ -151,7 +151,7 @@ def test_wrong_names_are_one_line_and_leave_nothing(downloaded) -> None:
     folder, done, _ = downloaded
     wrong, bare, repository = done.stdout.splitlines()
     assert wrong == f"nope: {NAME} at nope: no such revision"  # the nearest are check_sources'
-    assert bare.startswith(f"bare: {NAME} at bare: needs config.json and model*.safetensors")
+    assert bare.startswith(f"bare: {NAME} at bare: needs config.json, tokenizer.json or ")
     assert repository.startswith("main: allenai/none at main: no such repository")
     assert {path.name for path in folder.iterdir()} == {"step10-tokens1B", "ckpt_040"}
 
@@ -270,6 +270,16 @@ def test_a_revision_that_is_not_there_names_the_nearest(source: Path, tmp_path: 
     assert line == ": no such revision; nearest ckpt_358, ckpt_005 (of 2)"
     with pytest.raises(PipelineError, match=r"^/nowhere: no such folder$"):
         download_checkpoint("/nowhere", "main", tmp_path / "checkpoint", tmp_path / "work")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_what_a_checkpoint_needs_is_said(source: Path, tmp_path: Path, name: str) -> None:
+    for other in ("pytorch_model.bin", name):
+        (source / "ckpt_005" / other).unlink()
+    assert failure(source, tmp_path).startswith(
+        ": needs config.json, tokenizer.json or tokenizer.model, and model*.safetensors or "
+        "pytorch_model*.bin; it has README.md, "
+    )
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_what_does_not_exist_comes_with_the_nearest_and_the_key(found: tuple) ->
         f"LLM360/Ambre: {client.NO_REPOSITORY}; nearest LLM360/Amber; "
         f"change models.M.hub.repository, or {sources.AGAIN} once it is there"
     )
-    assert "needs config.json and model*.safetensors" in answers["bare"]["problem"]
+    assert "needs config.json, tokenizer.json or " in answers["bare"]["problem"]
     assert "it has no file en/c4-train.00003.gz (2 missing)" in answers["less"]["problem"]
     assert "it has no folder python" in answers["no_folder"]["problem"]
     assert not any("\n" in (answer["problem"] or "") for answer in answers.values())

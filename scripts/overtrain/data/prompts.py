@@ -63,12 +63,7 @@ def from_hub(source: dict) -> list[dict]:
     repository, revision, file = source["dataset"], source["revision"], source["file"]
     what = f"{repository} at {revision}, {file}"
     with client.one_line(what):
-        if Path(repository).is_dir():
-            path = Path(repository, file)
-        else:
-            from huggingface_hub import hf_hub_download
-
-            path = Path(hf_hub_download(repository, file, revision=revision, repo_type="dataset"))
+        path = client.file_of(repository, file, revision, "dataset")
         rows = json.loads(path.read_text("utf-8"))
     for row in rows:
         if not isinstance(row, dict) or not {"instruction", "dataset"} <= set(row):

@@ -102,14 +102,7 @@ def train_bpe(texts: Iterable[str], vocabulary: int) -> TextEncoder:
 def hub_tokenizer(repository: str, revision: str) -> Tokenizer:
     """`tokenizer.json` of a hub repository at one revision, or of a local folder."""
     with client.one_line(f"{repository} at {revision}"):
-        if Path(repository).is_dir():
-            path = Path(repository, "tokenizer.json")
-            if not path.exists():
-                raise FileNotFoundError(f"{path} does not exist")
-        else:
-            from huggingface_hub import hf_hub_download
-
-            path = hf_hub_download(repository, "tokenizer.json", revision=revision)
+        path = client.file_of(repository, "tokenizer.json", revision, "model")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises a bare Exception

@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overtrain import PipelineError
@@ -36,6 +37,17 @@ def api() -> HfApi:
 
     get_session().timeout = TIMEOUT
     return HfApi(token=token())
+
+
+def file_of(repository: str, name: str, revision: str, kind: str) -> Path:
+    """One file of a repository of the hub, kept in its cache here, or of a local folder."""
+    if Path(repository).is_dir():
+        if not (path := Path(repository, name)).exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        return path
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(repository, name, revision=revision, repo_type=kind))
 
 
 def revisions(api: HfApi, name: str, kind: str) -> dict[str, str]:

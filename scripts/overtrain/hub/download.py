@@ -36,6 +36,7 @@ DESCRIPTION = (
     "special_tokens_map.json",
     "tokenizer*",
 )
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 SAFETENSORS, PICKLED = "model*.safetensors", "pytorch_model*.bin"
 
 
@@ -166,9 +167,10 @@ def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[
     names = sorted(names)
     described = [n for n in names if any(fnmatch(n, pattern) for pattern in DESCRIPTION)]
     kind = next((k for k in (SAFETENSORS, PICKLED) if any(fnmatch(n, k) for n in names)), None)
-    if "config.json" not in described or kind is None:
+    if "config.json" not in described or not {*TOKENIZERS} & {*described} or kind is None:
         raise PipelineError(
-            f"{what}: needs config.json and {SAFETENSORS} or {PICKLED}; it has {', '.join(names)}"
+            f"{what}: needs config.json, {' or '.join(TOKENIZERS)}, and {SAFETENSORS} or "
+            f"{PICKLED}; it has {', '.join(names)}"
         )
     weights = [n for n in names if fnmatch(n, kind)]
     return described, weights, [n for n in names if fnmatch(n, f"{kind}.index.json")]
