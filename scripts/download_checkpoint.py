@@ -18,4 +18,4 @@ with job.logged(snakemake.log[0]):
     manifest = download_checkpoint(config["repository"], config["revision"], folder, work, pinned)
     origin = job.origin(snakemake, {"checkpoint": manifest["sha256"]})
     write_json(folder / "provenance.json", origin)
-    print(f"{config['repository']} at {config['revision']}: commit {manifest['commit']}")
+    print(f"{config['repository']} at {config['revision']}: {manifest['commit'] or 'copied'}")

@@ -17,4 +17,4 @@ with job.logged(snakemake.log[0]):
         config["repository"], config["revision"], folder, work, pinned, architectures=None
     )
     write_json(folder / "provenance.json", job.origin(snakemake, {"judge": manifest["sha256"]}))
-    print(f"{config['repository']} at {config['revision']}: commit {manifest['commit']}")
+    print(f"{config['repository']} at {config['revision']}: {manifest['commit'] or 'copied'}")

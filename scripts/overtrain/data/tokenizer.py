@@ -60,7 +60,9 @@ class TextEncoder:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
         if context is not None:
             config["model_max_length"] = context
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(config, indent=2, sort_keys=True) + "\n"
+        )
 
 
 def load_encoder(folder: Path) -> TextEncoder:

@@ -1,14 +1,14 @@
 """The Hugging Face hub: who asks, the nearest of what is not there, errors in one line.
 
 Wherever a repository's name may stand, a local folder with the same files may stand too; of a model
-it holds a folder for each revision. A token comes from the environment (HF_TOKEN) alone.
+it holds a folder for each revision. A token comes from the environment (HF_TOKEN) alone
+(`overtrain.__init__`).
 """
 
 from __future__ import annotations
 
 import difflib
 import gzip
-import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -26,17 +26,12 @@ NO_REPOSITORY = "no such repository, or it needs HF_TOKEN"
 GATED = "gated; accept its terms on the hub's page and set HF_TOKEN"
 
 
-def token() -> str | bool:
-    """The environment's token; False, unlike None, keeps the libraries from one of a login."""
-    return os.environ.get("HF_TOKEN") or False
-
-
 def api() -> HfApi:
-    """What speaks to the hub, with the environment's token, and waits no longer than TIMEOUT."""
+    """What speaks to the hub, and waits no longer than TIMEOUT for an answer."""
     from huggingface_hub import HfApi, get_session
 
     get_session().timeout = TIMEOUT
-    return HfApi(token=token())
+    return HfApi()
 
 
 def file_of(repository: str, name: str, revision: str, kind: str) -> Path:

@@ -134,7 +134,7 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
         repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
     )
     files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
-    headers = build_hf_headers(token=client.token())
+    headers = build_hf_headers()
 
     def fetch(name: str, path: Path) -> str:
         """From where a former attempt stopped; what is not what the hub says is removed."""
