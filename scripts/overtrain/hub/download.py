@@ -23,7 +23,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import is_local
+from overtrain.config.hub import is_local
 from overtrain.hub import client
 from overtrain.records.provenance import sha256, whole_folder, write_json
 
