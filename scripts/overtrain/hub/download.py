@@ -142,7 +142,8 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
         with path.open("ab") as stream:
             if stream.tell() < file.size:
                 url = hf_hub_url(repository, name, revision=info.sha)
-                http_get(url, stream, resume_size=stream.tell(), headers=headers)
+                there = {"resume_size": stream.tell(), "displayed_filename": name}
+                http_get(url, stream, headers=headers, **there)
         digest = sha256(path)
         # The hub tells the SHA-256 of files in LFS, and of others what git calls them.
         found, expected, kind = (
