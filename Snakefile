@@ -75,8 +75,8 @@ localrules:
     download_checkpoint,
     download_judge,
     simulate_theory,
-    download_published,
-    read_published,
+    download_released_numbers,
+    read_released_numbers,
     aggregate,
     figure,
     table,
@@ -97,7 +97,7 @@ include: "rules/alpaca.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"
-include: "rules/published.smk"
+include: "rules/released_numbers.smk"
 include: "rules/aggregate.smk"
 include: "rules/draw.smk"
 

@@ -1,13 +1,16 @@
 """Rule interpolate_gaussian: the loss along one draw of Gaussian noise, and to second order."""
 
-import json
-
+from job import TorchJob
+from overtrain.measuring.directions import loss_along
 from overtrain.measuring.perturb import gaussian_direction
-from overtrain.measuring.sweep import Sweep
-from overtrain.records import job
+from overtrain.measuring.stacks import Stacks
+from overtrain.model.losses import held_out_text
+from overtrain.model.olmo import read_architecture
 
-with job.logged(snakemake.log[0]):
-    sweep = Sweep(snakemake)
-    seed = json.loads(snakemake.params.config)["seed"]
-    direction = gaussian_direction(sweep.checkpoint, snakemake.wildcards.model, seed)
-    sweep.measure_along(direction, {"seed": seed})
+with TorchJob(snakemake, "highest") as job:  # near lambda 0, TF32 rounds the change away
+    base, config = job.input.checkpoint, job.slice
+    direction = gaussian_direction(base, job.wildcards.model, config["seed"])
+    text = held_out_text(job.input.corpus, read_architecture(base).context, config["tokens"])
+    stacks = Stacks.within(job.room, base)
+    identity = job.identity | {"seed": config["seed"], "evaluation": "c4", "split": "held_out"}
+    job.write(loss_along(base, direction, config["lambdas"], text, stacks, identity))

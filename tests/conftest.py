@@ -89,10 +89,10 @@ def pretraining(architecture):
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory, corpus, pretraining) -> Path:
     """A checkpoint directory, pre-trained on the corpus."""
-    from overtrain.training.pretrain import Machine, pretrain
+    from overtrain.training.pretrain import Workers, pretrain
 
     folder = tmp_path_factory.mktemp("checkpoints")
-    pretrain(pretraining, Machine(8, 1e9), corpus, folder / "tiny", folder / "state", {"seed": 0})
+    pretrain(pretraining, Workers(8, 1e9), corpus, folder / "tiny", folder / "state", {"seed": 0})
     return folder / "tiny"
 
 

@@ -266,7 +266,7 @@ def test_aggregates_of_other_papers_keep_every_value(config):
 def test_a_target_takes_published_numbers_ours_or_both(config, kind, name):
     mine = ["results/measurements/a.parquet", "results/measurements/b.parquet"]
     config[STUDY]["measurements"] = mine
-    theirs = ["results/measurements/published/amuro_char.parquet"]
+    theirs = ["results/measurements/released_numbers/amuro_char.parquet"]
     found = {}
     for source in ("published", "ours", "both"):
         config[kind][STUDY][name]["source"] = source
@@ -337,7 +337,7 @@ def test_published_numbers_that_can_be_had_are_asked_for(away, way, tmp_path, mo
     elif way == "environment":
         monkeypatch.setenv("OVERTRAIN_PUBLISHED", copies(tmp_path, away))
     else:
-        Path("results/published/amuro_char").mkdir(parents=True)
+        Path("results/released_numbers/amuro_char").mkdir(parents=True)
     assert Catalogue(away).absent == {}
     assert left_out(away, "figures") == left_out(away, "tables") == set()
 

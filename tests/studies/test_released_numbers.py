@@ -14,7 +14,7 @@ import pytest
 
 from overtrain import PipelineError
 from overtrain.config.catalogue import published_copies
-from overtrain.studies.released_numbers import download_published
+from overtrain.studies.released_numbers import download_released_numbers
 
 CONTENTS = {"one.csv": b"a,b\n1,2\n", "two.csv": b"c\n" + b"3\n" * 100_000}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -58,7 +58,7 @@ def target(tmp_path) -> Path:
 def fails(target: Path, chosen: dict) -> str:
     """The one line of a download that fails and leaves nothing behind."""
     with pytest.raises(PipelineError) as caught:
-        download_published(SOURCE, chosen, target)
+        download_released_numbers(SOURCE, chosen, target)
     assert list(target.parent.iterdir()) == []
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -93,7 +93,7 @@ def test_an_incomplete_folder_holds_no_copies(tmp_path, monkeypatch):
 def test_copies_are_taken_without_a_server(tmp_path, target):
     root = copies(tmp_path / "local")
     (root / SOURCE / "more.csv").write_bytes(b"not asked for")
-    download_published(SOURCE, settings(local=str(root), download=False), target)
+    download_released_numbers(SOURCE, settings(local=str(root), download=False), target)
     assert contents(target) == CONTENTS
     assert [path.name for path in target.parent.iterdir()] == [SOURCE]
 
@@ -110,10 +110,10 @@ def test_a_copy_of_another_hash_is_one_line(tmp_path, target, which):
 
 
 def test_a_failure_leaves_what_was_there(tmp_path, target):
-    download_published(SOURCE, settings(local=str(copies(tmp_path / "good"))), target)
+    download_released_numbers(SOURCE, settings(local=str(copies(tmp_path / "good"))), target)
     bad = copies(tmp_path / "bad", two=b"")
     with pytest.raises(PipelineError):
-        download_published(SOURCE, settings(local=str(bad)), target)
+        download_released_numbers(SOURCE, settings(local=str(bad)), target)
     assert contents(target) == CONTENTS
     assert [path.name for path in target.parent.iterdir()] == [SOURCE]
 
@@ -177,7 +177,7 @@ def address(server: ThreadingHTTPServer, way: str) -> str:
 
 def test_files_come_from_their_address_at_the_commit(server, target):
     server.asked.clear()
-    download_published(SOURCE, settings(address(server, "good")), target)
+    download_released_numbers(SOURCE, settings(address(server, "good")), target)
     assert contents(target) == CONTENTS
     assert server.asked == [f"/good/{COMMIT}/{name}" for name in CONTENTS]
     assert [path.name for path in target.parent.iterdir()] == [SOURCE]
@@ -186,7 +186,7 @@ def test_files_come_from_their_address_at_the_commit(server, target):
 def test_a_server_is_not_asked_for_what_there_are_copies_of(server, tmp_path, target):
     server.asked.clear()
     root = copies(tmp_path / "local")
-    download_published(SOURCE, settings(address(server, "good"), local=str(root)), target)
+    download_released_numbers(SOURCE, settings(address(server, "good"), local=str(root)), target)
     assert contents(target) == CONTENTS and server.asked == []
 
 

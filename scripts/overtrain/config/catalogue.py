@@ -409,7 +409,7 @@ class Catalogue:
             for source, settings in self.config["published"].items()
             if not settings["download"]
             and not published_copies(source, settings)
-            and not Path("results/published", source).is_dir()
+            and not Path("results/released_numbers", source).is_dir()
         }
 
     def target(self, paper: str, name: str) -> dict:
@@ -450,7 +450,7 @@ class Catalogue:
         """The measurement files that one figure is made of: its own slice and nothing else."""
         target = self.target(paper, figure)
         if "published" in target:
-            published = [f"results/measurements/published/{target['published']}.parquet"]
+            published = [f"results/measurements/released_numbers/{target['published']}.parquet"]
             ours = self.config[target["published"]]["measurements"]
             sources = {"published": published, "ours": ours, "both": published + ours}
             return sources[target["source"]]

@@ -18,7 +18,7 @@ from overtrain.records.provenance import sha256, whole_folder
 TIMEOUT = 60  # seconds without an answer
 
 
-def download_published(source: str, settings: dict, folder: Path) -> None:
+def download_released_numbers(source: str, settings: dict, folder: Path) -> None:
     """Put the files of `settings` into `folder`.
 
     PipelineError, and no folder, if a file cannot be had or is another than the one pinned.

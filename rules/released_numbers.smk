@@ -1,14 +1,14 @@
 # Numbers that the authors of a paper released, as measurements like ours.
 
 
-rule download_published:
+rule download_released_numbers:
     output:
-        files=directory("results/published/{source}"),
-        provenance="results/published/{source}.json",
+        files=directory("results/released_numbers/{source}"),
+        provenance="results/released_numbers/{source}.json",
     log:
-        "results/logs/download_published/{source}.log",
+        "results/logs/download_released_numbers/{source}.log",
     benchmark:
-        "results/benchmarks/download_published/{source}.tsv"
+        "results/benchmarks/download_released_numbers/{source}.tsv"
     conda:
         "../envs/figures.yaml"
     threads: config["resources"]["draw"]["threads"]
@@ -19,20 +19,20 @@ rule download_published:
     params:
         config=lambda wildcards: catalogue.published_slice(wildcards.source),
     script:
-        "../scripts/download_published.py"
+        "../scripts/download_released_numbers.py"
 
 
-rule read_published:
+rule read_released_numbers:
     input:
-        files="results/published/{source}",
+        files="results/released_numbers/{source}",
     output:
-        measurements="results/measurements/published/{source}.parquet",
-        mapping="results/measurements/published/{source}.mapping.csv",
-        left_out="results/measurements/published/{source}.left_out.csv",
+        measurements="results/measurements/released_numbers/{source}.parquet",
+        mapping="results/measurements/released_numbers/{source}.mapping.csv",
+        left_out="results/measurements/released_numbers/{source}.left_out.csv",
     log:
-        "results/logs/read_published/{source}.log",
+        "results/logs/read_released_numbers/{source}.log",
     benchmark:
-        "results/benchmarks/read_published/{source}.tsv"
+        "results/benchmarks/read_released_numbers/{source}.tsv"
     conda:
         "../envs/figures.yaml"
     threads: config["resources"]["draw"]["threads"]
@@ -43,4 +43,4 @@ rule read_published:
     params:
         config=lambda wildcards: catalogue.reading_slice(wildcards.source),
     script:
-        "../scripts/read_published.py"
+        "../scripts/read_released_numbers.py"
