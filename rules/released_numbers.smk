@@ -11,13 +11,13 @@ rule download_released_numbers:
         "results/benchmarks/download_released_numbers/{source}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: config["resources"]["draw"]["threads"]
+    threads: catalogue.settings.resources.draw.threads
     resources:
-        mem_mb=config["resources"]["draw"]["mem_mb"],
-        runtime=config["resources"]["draw"]["runtime"],
-        gpu=config["resources"]["draw"]["gpu"],
+        mem_mb=catalogue.settings.resources.draw.mem_mb,
+        runtime=catalogue.settings.resources.draw.runtime,
+        gpu=catalogue.settings.resources.draw.gpu,
     params:
-        config=lambda wildcards: catalogue.published_slice(wildcards.source),
+        config=lambda wildcards: catalogue.released_numbers_slice(wildcards.source),
     script:
         "../scripts/download_released_numbers.py"
 
@@ -35,11 +35,11 @@ rule read_released_numbers:
         "results/benchmarks/read_released_numbers/{source}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: config["resources"]["draw"]["threads"]
+    threads: catalogue.settings.resources.draw.threads
     resources:
-        mem_mb=config["resources"]["draw"]["mem_mb"],
-        runtime=config["resources"]["draw"]["runtime"],
-        gpu=config["resources"]["draw"]["gpu"],
+        mem_mb=catalogue.settings.resources.draw.mem_mb,
+        runtime=catalogue.settings.resources.draw.runtime,
+        gpu=catalogue.settings.resources.draw.gpu,
     params:
         config=lambda wildcards: catalogue.reading_slice(wildcards.source),
     script:

@@ -10,7 +10,7 @@ with Job(snakemake) as job:
     if config["kind"] == "docstrings":
         manifest = corpora.build_from_docstrings(config, folder, job.threads)
     else:
-        config = sources.pin(job.config, "corpora", job.wildcards.corpus, config)
+        config = sources.pin(job.catalogue, "corpora", job.wildcards.corpus, config)
         work = folder.with_name(f"{folder.name}.work")
         manifest = corpora.build_from_hub(config, folder, work, job.threads)
     write_json(folder / "provenance.json", job.origin({"corpus": manifest["sha256"]}))

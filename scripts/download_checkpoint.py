@@ -13,7 +13,7 @@ with Job(snakemake) as job:
     work = Path("results/state", "download", job.wildcards.model, folder.name)
     key = f"models.{job.wildcards.model}.hub.checkpoints.{folder.name}"
     model = job.wildcards.model
-    pinned = sources.commits(job.config, "models", model, only=key).get(key)
+    pinned = sources.commits(job.catalogue, "models", model, only=key).get(key)
     manifest = download_checkpoint(config["repository"], config["revision"], folder, work, pinned)
     origin = job.origin({"checkpoint": manifest["sha256"]})
     write_json(folder / "provenance.json", origin)

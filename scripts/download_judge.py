@@ -11,7 +11,7 @@ with Job(snakemake) as job:
     config = job.slice
     judge, folder = job.wildcards.judge, job.output.model
     work = Path("results/state/judges", judge)
-    pinned = sources.commits(job.config, "judges", judge).get(f"judges.{judge}")
+    pinned = sources.commits(job.catalogue, "judges", judge).get(f"judges.{judge}")
     manifest = download_checkpoint(
         config["repository"], config["revision"], folder, work, pinned, architectures=None
     )

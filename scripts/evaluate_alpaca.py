@@ -17,10 +17,10 @@ with Job(snakemake) as job:
     files = job.input.responses
     reference = config["reference"]
     state = Path("results/state/verdicts", w.model, w.checkpoint, w.task, f"{w.recipe}.jsonl")
-    name = catalogue.config["evaluations"]["alpaca"]["judge"]
+    name = catalogue.settings.evaluations.alpaca.judge
     gpus = job.gpus
     fetched = next(iter(job.input.judge), None)  # other judges are elsewhere
-    with open_judge(name, catalogue.judge, gpus, fetched) as judge:
+    with open_judge(name, catalogue.judge.model_dump(), gpus, fetched) as judge:
         verdicts, found = alpaca.judge_sweep(
             rows,
             config["runs"],

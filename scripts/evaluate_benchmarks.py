@@ -5,7 +5,8 @@ from overtrain.measuring import benchmarks, harness
 from overtrain.model.released import diverged
 
 with TorchJob(snakemake) as job:
-    suite, folder, model = job.catalogue.suite, job.input.suite, job.input.model
+    suite = job.catalogue.suite.model_dump()
+    folder, model = job.input.suite, job.input.model
     manifest = benchmarks.read_manifest(folder)
     if diverged(model):
         found = benchmarks.diverged(manifest, suite)

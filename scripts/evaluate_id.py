@@ -8,7 +8,7 @@ from overtrain.model.olmo import read_architecture
 
 with TorchJob(snakemake) as job:
     base, task = job.input.checkpoint, job.wildcards.task
-    kind = job.config["tasks"][task]["kind"]
+    kind = job.catalogue.settings.tasks[task].kind
     encoder, context = load_encoder(base), read_architecture(base).context
     scores = {
         split: TaskSplit(job.input.test.parent, split, kind, encoder, context).score

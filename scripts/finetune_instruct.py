@@ -9,12 +9,12 @@ from overtrain.training.instruct import Folders, Processes, Tuning, finetune_ins
 with TorchJob(snakemake) as job:
     w, model = job.wildcards, job.output.model
     resources = job.catalogue.sized("finetune_instruct", w.model)
-    gpus = gpus_for(resources["gpu"], job.gpus)
+    gpus = gpus_for(resources.gpu, job.gpus)
     rows = finetune_instruct(
         Tuning.from_config(job.slice, model=w.model, task=w.task, recipe=w.recipe),
         Processes(
-            resources["micro_batch"],
-            resources["save_steps"],
+            resources.micro_batch,
+            resources.save_steps,
             job.threads,
             max(1, gpus),
             gpus > 0,

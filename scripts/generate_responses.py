@@ -11,7 +11,7 @@ with TorchJob(snakemake) as job:
     if diverged(model):
         print("the run diverged: no responses")
     else:
-        batch_size = job.config["evaluations"]["alpaca"]["batch_size"]
+        batch_size = job.catalogue.settings.evaluations.alpaca.batch_size
         how = generate.Decoding(config["max_new_tokens"], batch_size, config["backend"])
         outputs = generate.respond(model, texts, how, job.device)
     responses.write(texts, outputs, job.output.responses, job.origin())

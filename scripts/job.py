@@ -22,12 +22,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import Catalogue
 from overtrain.records.provenance import hash_of, provenance
 
 if TYPE_CHECKING:
     import torch
 
+    from overtrain.config.catalogue import Catalogue
     from overtrain.model.memory import Room
 
 STATE = Path("results/state")  # of jobs that go on where they were stopped; Snakemake clears none
@@ -42,7 +42,6 @@ class Job:
         self.input, self.output = paths_of(snakemake.input), paths_of(snakemake.output)
         self.threads: int = snakemake.threads
         self.gpus: int = snakemake.resources.get("gpu", 0)  # that the rule asks for
-        self.config: dict = snakemake.config
 
     def __enter__(self) -> Job:
         with ExitStack() as stack:
@@ -61,7 +60,9 @@ class Job:
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        return Catalogue(self.config)
+        from overtrain.configuration import catalogue_of  # pydantic: 0.1 s
+
+        return catalogue_of(self.snakemake.config)
 
     @property
     def identity(self) -> dict:
@@ -164,7 +165,7 @@ class TorchJob(Job):
         memory = 0.8 * self.snakemake.resources.mem_mb * 2**20
         if self.gpus:
             memory = 0.85 * torch.cuda.mem_get_info()[0]
-        return Room(self.device, int(memory), self.config["evaluations"]["batch_tokens"])
+        return Room(self.device, int(memory), self.catalogue.settings.evaluations.batch_tokens)
 
 
 def paths_of(named: object) -> SimpleNamespace:

@@ -6,5 +6,5 @@ from overtrain.measuring import benchmarks
 
 with Job(snakemake) as job:
     name = job.wildcards.suite
-    suite = sources.pin(job.config, "benchmark_suites", name, job.slice)
+    suite = sources.pin(job.catalogue, "benchmark_suites", name, job.slice)
     benchmarks.prepare(name, suite, job.output.suite, job.origin())

@@ -9,6 +9,6 @@ from overtrain.records.provenance import sha256
 
 with Job(snakemake) as job:
     name = job.wildcards.prompts
-    settings = sources.pin(job.config, "prompts", name, job.slice)
+    settings = sources.pin(job.catalogue, "prompts", name, job.slice)
     origin = job.origin({str(path): sha256(path) for path in job.input.conversations})
     prompts.prepare(name, settings, Path("results/tasks"), job.output.prompts, origin)

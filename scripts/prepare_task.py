@@ -6,5 +6,5 @@ from overtrain.hub import sources
 
 with Job(snakemake) as job:
     task = job.wildcards.task
-    config = sources.pin(job.config, "tasks", task, job.slice)
+    config = sources.pin(job.catalogue, "tasks", task, job.slice)
     tasks.prepare(task, config, job.output.manifest.parent, job.origin())

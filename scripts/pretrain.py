@@ -4,7 +4,7 @@ from job import TorchJob
 from overtrain.training.pretrain import Pretraining, Workers, pretrain
 
 with TorchJob(snakemake, "highest") as job:
-    micro_batch = job.config["resources"]["pretrain"]["micro_batch"]
+    micro_batch = job.catalogue.settings.resources.pretrain.micro_batch
     pretrain(
         Pretraining.from_config(job.slice),
         Workers(micro_batch, 600, job.threads, job.gpus),

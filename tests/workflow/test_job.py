@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from snakemake.iocontainers import Namedlist
 
 from job import Job, TorchJob
 from overtrain import PipelineError
+from overtrain.config.files import load
 from overtrain.records import measurements
 from overtrain.records.provenance import sha256
 
@@ -21,7 +21,7 @@ RUN = {"model": "OLMo-10K-hub", "checkpoint": "0.84M", "task": "t", "recipe": "i
 
 @pytest.fixture(scope="module")
 def config() -> dict:
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    return load(ROOT, {}).config
 
 
 @pytest.fixture
@@ -110,6 +110,7 @@ import os, subprocess, sys
 from types import SimpleNamespace
 from job import Job
 from overtrain import PipelineError
+from overtrain.config.files import load
 empty = SimpleNamespace(items=lambda: (), get=lambda *_: 0)
 with Job(SimpleNamespace(input=empty, output=empty, wildcards=empty, resources=empty,
                          threads=1, config={}, log=[sys.argv[1]])):

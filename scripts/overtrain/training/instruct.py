@@ -66,7 +66,7 @@ LAST = 0.1  # of the steps: the training loss is the mean over them
 
 @dataclass(frozen=True)
 class Tuning:
-    """Everything a run's weights depend on. `lora`: null, or rank, alpha, dropout, modules."""
+    """Everything a run's weights depend on. `lora`: None, or rank, alpha, dropout, modules."""
 
     model: str
     task: str
@@ -82,8 +82,8 @@ class Tuning:
     clip: float | None
     max_length: int
     precision: str
-    lora: dict | None
     template: str
+    lora: dict | None = None
 
     @classmethod
     def from_config(cls, slice_: dict, **names: str) -> Tuning:
