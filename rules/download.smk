@@ -15,13 +15,12 @@ rule publish_checkpoint:
         "results/benchmarks/publish_checkpoint/{model}/{checkpoint}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("controlled"),
+    localrule: True
     conda:
         "../envs/download.yaml"
-    threads: catalogue.settings.resources.task.threads
+    threads: ask.threads("task")
     resources:
-        mem_mb=catalogue.settings.resources.task.mem_mb,
-        runtime=catalogue.settings.resources.task.runtime,
-        gpu=catalogue.settings.resources.task.gpu,
+        **ask("task"),
     params:
         config="{}",
     script:
@@ -42,17 +41,14 @@ rule download_checkpoint:
     wildcard_constraints:
         model=catalogue.models_of("released"),
     priority: 100
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.download.threads
+    threads: ask.threads("download")
     resources:
-        mem_mb=catalogue.settings.resources.download.mem_mb,
-        runtime=catalogue.settings.resources.download.runtime,
-        gpu=catalogue.settings.resources.download.gpu,
+        **ask("download"),
     params:
-        config=lambda wildcards: catalogue.download_slice(
-            wildcards.model, wildcards.checkpoint
-        ),
+        config=lambda wildcards: catalogue.download_slice(wildcards.model, wildcards.checkpoint),
     script:
         "../scripts/download_checkpoint.py"
 
@@ -68,13 +64,12 @@ rule download_judge:
     wildcard_constraints:
         judge=catalogue.fetched_judges(),
     priority: 100
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.download.threads
+    threads: ask.threads("download")
     resources:
-        mem_mb=catalogue.settings.resources.download.mem_mb,
-        runtime=catalogue.settings.resources.download.runtime,
-        gpu=catalogue.settings.resources.download.gpu,
+        **ask("download"),
     params:
         config=lambda wildcards: catalogue.download_judge_slice(wildcards.judge),
     script:

@@ -9,13 +9,12 @@ rule download_released_numbers:
         "results/logs/download_released_numbers/{source}.log",
     benchmark:
         "results/benchmarks/download_released_numbers/{source}.tsv"
+    localrule: True
     conda:
         "../envs/figures.yaml"
-    threads: catalogue.settings.resources.draw.threads
+    threads: ask.threads("draw")
     resources:
-        mem_mb=catalogue.settings.resources.draw.mem_mb,
-        runtime=catalogue.settings.resources.draw.runtime,
-        gpu=catalogue.settings.resources.draw.gpu,
+        **ask("draw"),
     params:
         config=lambda wildcards: catalogue.released_numbers_slice(wildcards.source),
     script:
@@ -24,7 +23,7 @@ rule download_released_numbers:
 
 rule read_released_numbers:
     input:
-        files="results/released_numbers/{source}",
+        files=rules.download_released_numbers.output.files,
     output:
         measurements="results/measurements/released_numbers/{source}.parquet",
         mapping="results/measurements/released_numbers/{source}.mapping.csv",
@@ -33,13 +32,12 @@ rule read_released_numbers:
         "results/logs/read_released_numbers/{source}.log",
     benchmark:
         "results/benchmarks/read_released_numbers/{source}.tsv"
+    localrule: True
     conda:
         "../envs/figures.yaml"
-    threads: catalogue.settings.resources.draw.threads
+    threads: ask.threads("draw")
     resources:
-        mem_mb=catalogue.settings.resources.draw.mem_mb,
-        runtime=catalogue.settings.resources.draw.runtime,
-        gpu=catalogue.settings.resources.draw.gpu,
+        **ask("draw"),
     params:
         config=lambda wildcards: catalogue.reading_slice(wildcards.source),
     script:
