@@ -4,7 +4,6 @@ The direction is a draw of noise or, where the rule has a sweep's runs, the chan
 """
 
 from job import TorchJob
-
 from overtrain.measuring.directions import fine_tuning_direction, loss_along
 from overtrain.measuring.perturb import gaussian_direction
 from overtrain.measuring.stacks import Stacks

@@ -123,6 +123,17 @@ def choice_task(tmp_path_factory) -> Path:
     return write_task(folder, "classification", splits)
 
 
+def rules_of(root: Path) -> list:
+    """Snakemake's rules of the workflow in `root`, at the papers' scale."""
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.enums import Quietness
+    from snakemake.settings.types import OutputSettings, ResourceSettings
+
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        loaded = api.workflow(ResourceSettings(cores=1), snakefile=root / "Snakefile", workdir=root)
+        return list(loaded._workflow.rules)
+
+
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository as it would be committed now, without results; not to be written to."""
