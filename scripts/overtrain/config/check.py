@@ -253,7 +253,7 @@ def check_released(where: str, target: dict, config: dict) -> None:
             )
         if "hub" in model:
             check_stand_in(f"models.{name}", model, config)
-        if plot == "noise_by_tokens" and "hub" in model and "initialisation" not in model:
+        if plot == "noise_by_tokens" and "hub" in model and not model.get("initialisation"):
             raise PipelineError(
                 f"{where}.models names {name}, which has no `initialisation` to size the noise by"
             )
@@ -362,7 +362,7 @@ def check_theory_figure(where: str, figure: dict, theory: dict) -> None:
         if penalty not in theory["lambdas"]:
             raise PipelineError(
                 f"{where}.lambdas has {penalty}, not in theory.fine_tuning.lambdas; "
-                f"allowed: {', '.join(map(str, theory['lambdas']))}"
+                f"allowed: {', '.join(f'{x:g}' for x in theory['lambdas'])}"
             )
 
 
