@@ -4,9 +4,7 @@
 
 rule download_checkpoint:
     input:
-        stand_in=lambda wildcards: catalogue.stands_in(
-            wildcards.model, wildcards.checkpoint
-        ),
+        stand_in=lambda wildcards: catalogue.stands_in(wildcards.model, wildcards.checkpoint),
     output:
         checkpoint=directory("results/checkpoints/{model}/{checkpoint}"),
     log:
@@ -16,17 +14,14 @@ rule download_checkpoint:
     wildcard_constraints:
         model=catalogue.models_of("released"),
     priority: 100
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.download.threads
+    threads: ask.threads("download")
     resources:
-        mem_mb=catalogue.settings.resources.download.mem_mb,
-        runtime=catalogue.settings.resources.download.runtime,
-        gpu=catalogue.settings.resources.download.gpu,
+        **ask("download"),
     params:
-        config=lambda wildcards: catalogue.download_slice(
-            wildcards.model, wildcards.checkpoint
-        ),
+        config=lambda wildcards: catalogue.download_slice(wildcards.model, wildcards.checkpoint),
     script:
         "../scripts/download_checkpoint.py"
 
@@ -42,13 +37,12 @@ rule download_judge:
     wildcard_constraints:
         judge=catalogue.fetched_judges(),
     priority: 100
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.download.threads
+    threads: ask.threads("download")
     resources:
-        mem_mb=catalogue.settings.resources.download.mem_mb,
-        runtime=catalogue.settings.resources.download.runtime,
-        gpu=catalogue.settings.resources.download.gpu,
+        **ask("download"),
     params:
         config=lambda wildcards: catalogue.download_judge_slice(wildcards.judge),
     script:
