@@ -3,7 +3,7 @@
 
 rule aggregate:
     input:
-        measurements=lambda wildcards: catalogue.measurements(
+        measurements=lambda wildcards: targets.measurements(
             wildcards.paper, wildcards.figure
         ),
     output:
@@ -21,7 +21,7 @@ rule aggregate:
         runtime=config["resources"]["draw"]["runtime"],
         gpu=config["resources"]["draw"]["gpu"],
     params:
-        config=lambda wildcards: catalogue.aggregate_slice(
+        config=lambda wildcards: targets.aggregate_slice(
             wildcards.paper, wildcards.figure
         ),
     script:

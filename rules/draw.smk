@@ -3,7 +3,7 @@
 
 rule figure:
     input:
-        aggregate=lambda wildcards: catalogue.figure_aggregate(
+        aggregate=lambda wildcards: targets.figure_aggregate(
             wildcards.paper, wildcards.figure
         ),
     output:
@@ -23,7 +23,7 @@ rule figure:
         runtime=config["resources"]["draw"]["runtime"],
         gpu=config["resources"]["draw"]["gpu"],
     params:
-        config=lambda wildcards: catalogue.figure_slice(
+        config=lambda wildcards: targets.figure_slice(
             wildcards.paper, wildcards.figure
         ),
     script:
@@ -32,7 +32,7 @@ rule figure:
 
 rule table:
     input:
-        aggregate=lambda wildcards: catalogue.table_aggregate(
+        aggregate=lambda wildcards: targets.table_aggregate(
             wildcards.paper, wildcards.table
         ),
     output:
@@ -52,6 +52,6 @@ rule table:
         runtime=config["resources"]["draw"]["runtime"],
         gpu=config["resources"]["draw"]["gpu"],
     params:
-        config=lambda wildcards: catalogue.table_slice(wildcards.paper, wildcards.table),
+        config=lambda wildcards: targets.table_slice(wildcards.paper, wildcards.table),
     script:
         "../scripts/table.py"

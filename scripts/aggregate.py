@@ -11,6 +11,5 @@ with job.logged(snakemake.log[0]):
     config = json.loads(snakemake.params.config)
     files = [Path(path) for path in snakemake.input.measurements]
     output = Path(snakemake.output.aggregate)
-    rows = aggregate(files, config["plot"], config["only"], output, job.origin(snakemake, {}))
-    table = Path(snakemake.output.statistics)
-    statistics.write(rows, config["plot"], config.get("statistics"), table)
+    rows = aggregate(files, config["rows"], output, job.origin(snakemake, {}))
+    statistics.write(rows, config["statistics"], Path(snakemake.output.statistics))
