@@ -18,6 +18,6 @@ rule check_sources:
         runtime=catalogue.settings.resources.task.runtime,
         gpu=catalogue.settings.resources.task.gpu,
     params:
-        config=catalogue.sources_slice(),
+        config=targets.sources_slice(),
     script:
         "../scripts/check_sources.py"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from overtrain.configuration import catalogue_of
+from overtrain.figures.targets import Targets
 from overtrain.hub import sources
 from overtrain.records import job
 from overtrain.records.provenance import whole_file, write_json
@@ -11,7 +12,7 @@ from overtrain.records.provenance import whole_file, write_json
 terminal = os.fdopen(os.dup(2), "w")  # the log takes the streams, and a person should see this
 with job.logged(snakemake.log[0]):
     catalogue = catalogue_of(snakemake.config)
-    found = sources.check(catalogue.sources, Path(catalogue.settings.sources.pins))
+    found = sources.check(Targets(catalogue).sources, Path(catalogue.settings.sources.pins))
     report = Path(snakemake.output.report)
     with whole_file(report) as temporary:
         temporary.write_text(sources.table(found, report.parent))

@@ -22,7 +22,9 @@ from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
-from overtrain.config.check import near
+from overtrain.config.check import check_stand_in
+from overtrain.config.errors import known, near
+from overtrain.config.evaluations import NOT_BENCHMARKS, OverlapJudge, PromptsOfTask
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.kind import Figure, Table, Target
 from overtrain.figures.titles import check_filled, filled, task_titles
@@ -34,23 +36,16 @@ Names = Text | Annotated[list[Text], Field(min_length=1)]
 Quantity = Literal["absolute", "change"]
 OneSource = Literal["published", "ours"]
 AnySource = Literal["published", "ours", "both"]
-NOT_BENCHMARKS = ("alpaca", "c4")  # what else a tuned run is evaluated on
-
-
-def known(where: str, name: str, section: str, catalogue: Catalogue) -> None:
-    """PipelineError if a section of the configuration does not have `name`."""
-    names = getattr(catalogue.settings, section)
-    if name not in names:
-        raise PipelineError(f"{where} is {name!r}, not in {section}{near(name, names)}")
 
 
 def all_known(where: str, names: str | list[str], kind: str, catalogue: Catalogue) -> None:
-    """The same for the name of a set, or each of a list; kind: "models" or "tasks"."""
-    if isinstance(names, str):
-        known(where, names, f"{kind[:-1]}_sets", catalogue)
-    else:
-        for name in names:
-            known(where, name, kind, catalogue)
+    """Raise PipelineError unless a set has the name `names`, or each of a list is there.
+
+    kind: models or tasks.
+    """
+    section = kind if isinstance(names, list) else f"{kind[:-1]}_sets"
+    for name in names if isinstance(names, list) else [names]:
+        known(where, name, section, getattr(catalogue.settings, section))
 
 
 def check_tasks(
@@ -81,6 +76,8 @@ class Models(Target):
             study = catalogue.study_of(name)
             if study not in self.studies:
                 raise PipelineError(f"{where}.models names {name}, {self.not_shown(study)}")
+            if study == "released":
+                check_stand_in(name, catalogue)
 
     def not_shown(self, study: str) -> str:
         if study == "controlled":
@@ -105,7 +102,7 @@ class Tasks(Target):
     def check(self, where: str, catalogue: Catalogue) -> None:
         check_tasks(where, self.tasks, self.conversations, catalogue)
         section = "instruction_recipes" if self.conversations else "recipes"
-        known(f"{where}.recipe", self.recipe, section, catalogue)
+        known(f"{where}.recipe", self.recipe, section, getattr(catalogue.settings, section))
         super().check(where, catalogue)
 
 
@@ -137,7 +134,8 @@ class OfCheckpoints(Models, Figure):
 
     def named(self) -> dict[str, Any]:
         """What its title may name."""
-        return self.model_dump(include={"models", "tasks", "recipe"}, exclude_none=True)
+        own = self.plain()
+        return {key: own[key] for key in ("models", "tasks", "recipe") if key in own}
 
     def printed(self, catalogue: Catalogue) -> dict:
         models = catalogue.names("models", self.models)
@@ -263,7 +261,7 @@ class OfInstructionRuns(OfSweeps):
 
     def printed(self, catalogue: Catalogue) -> dict:
         alpaca = catalogue.settings.evaluations.alpaca
-        known = {
+        shows = {
             "alpaca": (catalogue.settings.prompts[alpaca.prompts].title, alpaca.metric),
             "c4": ("held-out text", "perplexity"),
             **{name: (task.title, task.metric) for name, task in catalogue.suite.tasks.items()},
@@ -271,10 +269,10 @@ class OfInstructionRuns(OfSweeps):
         shown = sorted({*self.evaluations(), "alpaca"})
         return super().printed(catalogue) | {
             "evaluations": {
-                name: dict(zip(("title", "metric"), known[name], strict=True)) for name in shown
+                name: dict(zip(("title", "metric"), shows[name], strict=True)) for name in shown
             },
             "judge": catalogue.judge.title,
-            "reference": alpaca.reference.model_dump(mode="json"),
+            "reference": alpaca.reference.plain(),
         }
 
     def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
@@ -292,12 +290,12 @@ class OfInstructionRuns(OfSweeps):
 
     def check_panels(self, where: str, catalogue: Catalogue) -> None:
         """Panels show what is measured."""
-        known = [*NOT_BENCHMARKS, *catalogue.suite.tasks]
+        measured = [*NOT_BENCHMARKS, *catalogue.suite.tasks]
         for name in self.evaluations():
-            if name not in known:
+            if name not in measured:
                 raise PipelineError(
                     f"{where}.panels has {name!r}, not in the suite "
-                    f"{catalogue.settings.evaluations.benchmarks.suite}{near(name, known)}"
+                    f"{catalogue.settings.evaluations.benchmarks.suite}{near(name, measured)}"
                 )
         for panel in self.panels:
             alone = [name for name in panel.evaluations if name in NOT_BENCHMARKS]
@@ -310,8 +308,8 @@ class OfInstructionRuns(OfSweeps):
     def check_judge(self, catalogue: Catalogue) -> None:
         """A judge that compares with known answers needs prompts that have some."""
         alpaca = catalogue.settings.evaluations.alpaca
-        prompts = catalogue.settings.prompts[alpaca.prompts].model_dump(exclude_none=True)
-        if catalogue.judge.kind == "overlap" and "task" not in prompts["source"]:
+        source = catalogue.settings.prompts[alpaca.prompts].source
+        if isinstance(catalogue.judge, OverlapJudge) and not isinstance(source, PromptsOfTask):
             raise PipelineError(
                 f"evaluations.alpaca.judge is {alpaca.judge!r}, of kind overlap, which needs "
                 f"prompts with known answers; {alpaca.prompts!r} has none"
@@ -329,7 +327,7 @@ class OfInstructionRuns(OfSweeps):
                     f"multiple of micro_batch x gpu of resources.finetune_instruct for {model} "
                     f"({own.micro_batch} x {max(1, own.gpu)})"
                 )
-        reference = catalogue.settings.evaluations.alpaca.reference.model_dump(mode="json")
+        reference = catalogue.settings.evaluations.alpaca.reference.plain()
         runs = catalogue.runs(self.recipe)
         if reference not in list(runs.values()):
             raise PipelineError(
@@ -363,8 +361,8 @@ class OfSpectra(OfTheory):
     )
 
     def printed(self, catalogue: Catalogue) -> dict:
-        theory = catalogue.settings.theory.fine_tuning.model_dump(mode="json")
-        return super().printed(catalogue) | {"ratios": theory["spectra"]}
+        spectra = catalogue.settings.theory.fine_tuning.spectra
+        return super().printed(catalogue) | {"ratios": spectra}
 
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
@@ -395,11 +393,11 @@ class OfStudy(Target):
 
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
-        studies = catalogue.settings.released_numbers
-        if self.study not in studies:
+        numbers = catalogue.settings.released_numbers
+        if self.study not in numbers:
             raise PipelineError(
                 f"{where}.study is {self.study!r}, which is no study of released numbers"
-                f"{near(self.study, studies)}"
+                f"{near(self.study, numbers)}"
             )
 
     def study_settings(self, catalogue: Catalogue) -> Any:
@@ -411,7 +409,7 @@ class StudyTable(OfStudy, Table):
     """What a study fine-tunes on and evaluates."""
 
     def printed(self, catalogue: Catalogue) -> dict:
-        study = self.study_settings(catalogue).model_dump(mode="json")
+        study = self.study_settings(catalogue).plain()
         shown = {key: study[key] for key in ("evaluations", "trained_on")}
         tasks = list(study["tasks"].values())  # in the order of the paper
         return super().printed(catalogue) | shown | {"tasks": tasks}
@@ -461,7 +459,7 @@ class OfReleasedNumbers(OfStudy):
         }
 
     def printed(self, catalogue: Catalogue) -> dict:
-        study = self.study_settings(catalogue).model_dump(mode="json")
+        study = self.study_settings(catalogue).plain()
         shown = ("checkpoints", "evaluations", "trained_on")
         return super().printed(catalogue) | {key: study[key] for key in shown}
 

@@ -47,13 +47,13 @@ class Target(Section):
         """Settings of the statistics of its rows, if it has a modification."""
         if self.modification is None:
             return None
-        settings = catalogue.settings.statistics.model_dump(mode="json")
+        settings = catalogue.settings.statistics.plain()
         return settings | {"modification": self.modification}
 
     def printed(self, catalogue: Catalogue) -> dict:
         """Its settings with names resolved, and every part of the configuration that it prints."""
         scale = catalogue.settings.scale if self.scaled else None
-        return self.model_dump(mode="json", exclude_none=True) | {"scale": scale}
+        return self.plain() | {"scale": scale}
 
     def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
         """(section, name) of each entry of the configuration that the hub may be asked for."""

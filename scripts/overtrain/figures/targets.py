@@ -6,11 +6,13 @@ compares parameters by their text.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from overtrain.config import paths
-from overtrain.config.catalogue import dumps
+from overtrain.config.section import dumps
 
 if TYPE_CHECKING:
     from overtrain.config.catalogue import Catalogue
@@ -49,10 +51,26 @@ class Targets:
                 target = getattr(self, kind)[paper][name]
                 target.check(f"{kind}.{paper}.{name}", self.catalogue)
 
-    def sources(self) -> list[tuple[str, str]]:
-        """(section, name) of each entry of the configuration that figures may ask the hub for."""
+    # --- what the hub is asked for ---
+
+    @cached_property
+    def sources(self) -> dict[str, dict]:
+        """What the figures need of the hub, by the key of the configuration that names it."""
         figures = (figure for own in self.figures.values() for figure in own.values())
-        return sorted({source for figure in figures for source in figure.sources(self.catalogue)})
+        named = {entry for figure in figures for entry in figure.sources(self.catalogue)}
+        asked = (self.catalogue.sources_of(*entry) for entry in sorted(named))
+        return {key: source for found in asked for key, source in found.items()}
+
+    def check_first(self) -> list[str]:
+        """What is made before all figures: the answers of the hub, if any of them needs it."""
+        return ["results/sources.json"] if self.sources else []
+
+    def sources_slice(self) -> str:
+        """By its hash: Snakemake prints what has changed, and the answers name all sources."""
+        digest = hashlib.sha256(dumps(self.sources).encode()).hexdigest()
+        return dumps({"sources": digest} | self.catalogue.settings.sources.plain())
+
+    # --- what each is made of ---
 
     def measurements(self, paper: str, name: str) -> list[str]:
         """The measurement files that a target is made of."""

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
+from overtrain.config.errors import known
 from overtrain.config.section import Text
-from overtrain.figures.families import Names, OfCheckpoints, check_tasks, known
+from overtrain.figures.families import Names, OfCheckpoints, check_tasks
 from overtrain.figures.titles import task_titles
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class LossAlongDirection(OfCheckpoints):
 
     def check_direction(self, where: str, name: str, catalogue: Catalogue) -> None:
         """A fine-tuning direction is the change of one run."""
-        known(where, name, "recipes", catalogue)
+        known(where, name, "recipes", catalogue.settings.recipes)
         recipe = catalogue.settings.recipes[name]
         rates, seeds = recipe.learning_rates, recipe.seeds
         if len(rates) * len(seeds) > 1:

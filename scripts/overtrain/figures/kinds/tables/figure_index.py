@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from overtrain import PipelineError
+from overtrain.config.errors import known
 from overtrain.config.section import Section, Text
 from overtrain.figures.kind import Table
 from overtrain.figures.titles import check_filled, filled
@@ -18,47 +18,48 @@ if TYPE_CHECKING:
 
     from overtrain.config.catalogue import Catalogue
 
-Match = Annotated[dict[str, Any], Field(min_length=1)]
-Title = Annotated[Text, Field(description="May hold {models} and keys of the recipe")]
 
+class Entry(Section):
+    """A row or a column: figures that have some keys in common."""
 
-class Column(Section):
-    """Figures that have some keys in common."""
+    title: Text = Field(description="May hold {models}, {tasks} and keys of the recipe")
+    match: Annotated[dict[str, Any], Field(min_length=1)] | None = Field(
+        description="Keys of figures and their values; null: no figure"
+    )
 
-    title: Title
-    match: Match = Field(description="Keys of figures and their values")
-
-
-class Row(Section):
-    """The same; or none, for figures that are not drawn."""
-
-    title: Title
-    match: Match | None = Field(description="Keys of figures and their values; null: no figure")
+    def filled(self, catalogue: Catalogue) -> str:
+        return filled(self.title, self.match or {}, catalogue)
 
 
 class FigureIndex(Table):
-    """A cell names the figures that have all keys of its row's and its column's `match`."""
+    """Of a grid, or of any figures: those that have all keys of a row's and a column's `match`."""
 
     content: Literal["figure_index"]
-    rows: list[Row] = Field(min_length=1)
-    columns: list[Column] = Field(min_length=1)
+    grid: Text | None = Field(
+        default=None,
+        description="A key of the paper's figure_grids; its settings are rows, its plots columns",
+    )
+    rows: list[Entry] = Field(default=[], description="Without a grid")
+    columns: list[Entry] = Field(default=[], description="Without a grid")
 
-    def cells(self, catalogue: Catalogue) -> Iterator[tuple[Row, Column, list[str]]]:
-        """(row, column, names of figures) of every cell, row by row."""
-        own = catalogue.settings.figures[self.paper(catalogue)]
-        figures = {n: f.model_dump(mode="json", exclude_none=True) for n, f in own.items()}
-        for row in self.rows:
-            for column in self.columns:
-                if row.match is None:
-                    yield row, column, []
-                    continue
-                match = (row.match | column.match).items()
-                found = [
-                    name
-                    for name, settings in figures.items()
-                    if all(settings.get(key) == value for key, value in match)
-                ]
-                yield row, column, sorted(found)
+    @model_validator(mode="after")
+    def of_one_or_the_other(self) -> FigureIndex:
+        if bool(self.grid) == bool(self.rows) or bool(self.rows) != bool(self.columns):
+            raise ValueError("grid is missing; an index needs it, or else rows and columns")
+        return self
+
+    def laid_out(self, catalogue: Catalogue) -> tuple[list[Entry], list[Entry], list[list[str]]]:
+        """Rows, columns, and the names of the figures of each cell, row by row."""
+        paper = self.paper(catalogue)
+        figures = catalogue.settings.figures[paper]
+        if self.grid is None:
+            settings = {name: figure.plain() for name, figure in figures.items()}
+            pairs = [(row, column) for row in self.rows for column in self.columns]
+            return self.rows, self.columns, [matching(*pair, settings) for pair in pairs]
+        grid = catalogue.settings.figure_grids[paper][self.grid]
+        rows = [Entry(title=s.get("row", s["title"]), match=s) for s in grid.settings]
+        columns = [Entry(title=p.get("column", p["title"]), match=p) for p in grid.plots]
+        return rows, columns, [[name] if name in figures else [] for name, _, _ in grid.cells()]
 
     def paper(self, catalogue: Catalogue) -> str:
         """The paper whose table it is."""
@@ -66,23 +67,29 @@ class FigureIndex(Table):
         return next(name for name, own in papers if any(self is table for table in own.values()))
 
     def printed(self, catalogue: Catalogue) -> dict:
+        rows, columns, cells = self.laid_out(catalogue)
         return super().printed(catalogue) | {
-            "cells": [found for _, _, found in self.cells(catalogue)],
-            "rows": [filled(e.title, e.match or {}, catalogue) for e in self.rows],
-            "columns": [filled(e.title, e.match, catalogue) for e in self.columns],
+            "cells": cells,
+            "rows": [row.filled(catalogue) for row in rows],
+            "columns": [column.filled(catalogue) for column in columns],
         }
 
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
-        for row, column, figures in self.cells(catalogue):
+        paper = self.paper(catalogue)
+        if self.grid is not None:
+            grids = catalogue.settings.figure_grids.get(paper, {})
+            known(f"{where}.grid", self.grid, f"figure_grids.{paper}", grids)
+        rows, columns, cells = self.laid_out(catalogue)
+        for entry in (*rows, *columns):
+            check_filled(f"{where}: a title", entry.title, entry.match or {}, catalogue)
+        pairs = [(row, column) for row in self.rows for column in self.columns]
+        for (row, column), figures in zip(pairs, cells if self.grid is None else [], strict=True):
             if not figures and row.match is not None:
                 raise PipelineError(
-                    f"{where}: no figure of {self.paper(catalogue)} has all of "
-                    f"{json.dumps(row.match)} and {json.dumps(column.match)} "
-                    f"(row {row.title!r}, column {column.title!r})"
+                    f"{where}: no figure of {paper} has all of {json.dumps(row.match)} and "
+                    f"{json.dumps(column.match)} (row {row.title!r}, column {column.title!r})"
                 )
-        for entry in (*self.rows, *self.columns):
-            check_filled(f"{where}: a title", entry.title, entry.match or {}, catalogue)
 
     @staticmethod
     def tabulate(data: None, settings: dict) -> pd.DataFrame:
@@ -92,6 +99,18 @@ class FigureIndex(Table):
         width = len(settings["columns"])
         rows = [cells[i : i + width] for i in range(0, len(cells), width)]
         return pd.DataFrame(rows, settings["rows"], settings["columns"]).rename_axis("Setting")
+
+
+def matching(row: Entry, column: Entry, figures: dict[str, dict]) -> list[str]:
+    """Names of the figures, of settings by name, that have all keys of both."""
+    if row.match is None or column.match is None:
+        return []
+    match = (row.match | column.match).items()
+    return sorted(
+        name
+        for name, settings in figures.items()
+        if all(settings.get(key) == value for key, value in match)
+    )
 
 
 def figure_name(target: str) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Text
-from overtrain.figures.families import known
 from overtrain.figures.kind import Table
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ class Finetuning(Table):
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
         for name in self.recipes:
-            known(f"{where}.recipes", name, "recipes", catalogue)
+            known(f"{where}.recipes", name, "recipes", catalogue.settings.recipes)
 
     def printed(self, catalogue: Catalogue) -> dict:
         recipes = catalogue.settings.recipes
-        own = {name: recipes[name].model_dump(mode="json") for name in self.recipes}
+        own = {name: recipes[name].plain() for name in self.recipes}
         return super().printed(catalogue) | {"recipe_settings": own}
 
     @staticmethod

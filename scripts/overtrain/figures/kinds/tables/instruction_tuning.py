@@ -23,14 +23,14 @@ class InstructionTuning(Tasks, Table):
     def printed(self, catalogue: Catalogue) -> dict:
         tasks = catalogue.names("tasks", self.tasks)
         recipe = catalogue.settings.instruction_recipes[self.recipe]
-        shown = {"title", "examples"}
+        known = catalogue.settings.tasks
         return super().printed(catalogue) | {
             "tasks": tasks,
             "task_settings": {
-                name: catalogue.settings.tasks[name].model_dump(mode="json", include=shown)
+                name: {"title": known[name].title, "examples": known[name].examples.plain()}
                 for name in tasks
             },
-            "recipe_settings": recipe.model_dump(mode="json"),
+            "recipe_settings": recipe.plain(),
         }
 
     @staticmethod
@@ -38,7 +38,7 @@ class InstructionTuning(Tasks, Table):
         import pandas as pd
 
         r = settings["recipe_settings"]
-        lora = r["lora"]
+        lora = r.get("lora")
         columns = {
             task["title"]: {
                 "Conversations, at most": f"{task['examples']['train']:,}",

@@ -20,14 +20,12 @@ class Pretraining(Models, Table):
 
     def printed(self, catalogue: Catalogue) -> dict:
         models = catalogue.names("models", self.models)
-        shown = {"title", "architecture", "budgets", "seeds"}
+        settings = {name: catalogue.settings.models[name].plain() for name in models}
+        shown = ("title", "architecture", "budgets", "seeds")
         return super().printed(catalogue) | {
             "models": models,
-            "model_settings": {
-                name: catalogue.settings.models[name].model_dump(mode="json", include=shown)
-                for name in models
-            },
-            "pretraining": catalogue.settings.pretraining.model_dump(mode="json"),
+            "model_settings": {n: {key: own[key] for key in shown} for n, own in settings.items()},
+            "pretraining": catalogue.settings.pretraining.plain(),
         }
 
     @staticmethod

@@ -20,9 +20,9 @@ class StudyPrompts(StudyTable):
         import pandas as pd
 
         rows = {
-            task["title"]: task["prompts"] | {"expected output": task["output"]}
+            task["title"]: task["prompts"] | {"expected output": task.get("output")}
             for task in settings["tasks"]
-            if task["prompts"]
+            if task.get("prompts")
         }
         table = pd.DataFrame(rows).T.rename_axis("Task")
         return table.rename(columns=lambda name: name.replace("_", " ").capitalize())
