@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Names = Text | Annotated[list[Text], Field(min_length=1)]
 Quantity = Literal["absolute", "change"]
+Penalty = Annotated[int | float, Field(ge=0)]  # whole numbers stay so, in the CSV as in YAML
 OneSource = Literal["published", "ours"]
 AnySource = Literal["published", "ours", "both"]
 
@@ -356,9 +357,7 @@ class OfSpectra(OfTheory):
 
     experiment: Literal["fine_tuning"]
     spectra: Distinct[Text] = Field(description="Keys of theory.fine_tuning.spectra")
-    lambdas: Distinct[Annotated[float, Field(ge=0)]] = Field(
-        description="Some of theory.fine_tuning.lambdas"
-    )
+    lambdas: Distinct[Penalty] = Field(description="Some of theory.fine_tuning.lambdas")
 
     def printed(self, catalogue: Catalogue) -> dict:
         spectra = catalogue.settings.theory.fine_tuning.spectra
