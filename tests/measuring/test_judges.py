@@ -247,7 +247,7 @@ import sys
 from pathlib import Path
 import json
 import openai._base_client
-from overtrain import alpaca
+from overtrain.measuring import alpaca
 from overtrain.measuring.judges import open_judge
 openai._base_client.INITIAL_RETRY_DELAY = 0.01
 settings, path, count = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

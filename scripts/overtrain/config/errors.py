@@ -155,8 +155,8 @@ def explain(place: Place, faults: list[ErrorDetails]) -> str:
     kind, context = fault["type"], fault.get("ctx", {})
     if kind in ("missing", "union_tag_not_found"):
         if kind == "missing":
-            return f"{place.parent}: the key {place.path[-1]!r} is missing" + entry_hint(place)
-        return f"{place.where}: the key {context['discriminator']} is missing"
+            return f"{place.parent}: the key {place.path[-1]!r} is missing{entry_hint(place, 2)}"
+        return f"{place.where}: the key {context['discriminator']} is missing{entry_hint(place, 1)}"
     if kind == "extra_forbidden":
         section = place.parents[-1][0]
         allowed = section.model_fields  # type: ignore[attr-defined]
@@ -205,12 +205,11 @@ def allowed_values(place: Place, faults: list[ErrorDetails]) -> str:
     return text
 
 
-def entry_hint(place: Place) -> str:
-    """For an entry that an overlay may have begun under a mistyped name."""
-    entries = place.parents[-2] if len(place.parents) > 1 else (None, None)
-    if get_origin(entries[0]) is dict and isinstance(entries[1], dict):
-        name = place.path[-2]
-        others = [other for other in entries[1] if other != name]
-        if close := difflib.get_close_matches(name, others, 1):
+def entry_hint(place: Place, up: int) -> str:
+    """For an entry, `up` keys above, that an overlay may have begun under a mistyped name."""
+    kind, entries = place.parents[-up] if len(place.parents) >= up else (None, None)
+    if get_origin(kind) is dict and isinstance(entries, dict):
+        name = place.path[-up]
+        if close := difflib.get_close_matches(name, entries.keys() - {name}, 1):
             return f"; a new entry is complete, or did you mean {close[0]!r}?"
     return ""

@@ -1,7 +1,7 @@
 """What every section of the configuration is: typed, closed to unknown keys, never changed.
 
 A field's default, unit, bounds and one-line description stand beside it; the JSON schema that
-editors use is made of them (`python -m overtrain.config.schema`).
+editors use is made of them (`python tools/schema.py`).
 """
 
 from __future__ import annotations
