@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from overtrain.figures import plots
+from overtrain.figures.kinds import FIGURES
 from overtrain.records.measurements import SCHEMA
 
 MODELS = ["large", "small"]
@@ -88,7 +89,7 @@ def settings(plot: str, **more: object) -> dict:
 
 
 def drawn(data: list[dict], **chosen: object) -> pd.DataFrame:
-    _, table = plots.PLOTS[chosen["plot"]](frame(data), settings(**chosen))
+    _, table = FIGURES[chosen["plot"]].draw(frame(data), settings(**chosen))
     return table
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from configuration import targets_of
 from matplotlib.colors import same_color
 
 from overtrain.figures.drawing.scores import OTHER, TUNED_FOR
@@ -185,9 +186,7 @@ def test_ticks_are_the_checkpoints_names(scale):
         for tuned in (True, False)
     ],
 )
-def test_figures_11_to_22_are_those_of_the_papers_captions(
-    config, targets_of, figure, model, task, tuned
-):
+def test_figures_11_to_22_are_those_of_the_papers_captions(config, figure, model, task, tuned):
     targets = targets_of(config)
     target = json.loads(targets.figure_slice("overtrained", figure))
     assert (target["models"], target["tasks"]) == ([model], [task])
@@ -201,7 +200,7 @@ def test_figures_11_to_22_are_those_of_the_papers_captions(
     assert all(f"/{model}/" in file for file in files)
 
 
-def test_figure_1_needs_win_rates_to_choose_the_rate_and_shows_four_benchmarks(config, targets_of):
+def test_figure_1_needs_win_rates_to_choose_the_rate_and_shows_four_benchmarks(config):
     targets = targets_of(config)
     files = targets.measurements("overtrained", "fig01")
     assert sum(file.endswith("alpaca.parquet") for file in files) == 6

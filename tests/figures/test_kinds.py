@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from configuration import targets_of
 from made_up import MODELS, TASKS, assert_same_bytes, drawn, frame, many, settings, written
 from pandas.testing import assert_frame_equal
 
@@ -149,7 +150,7 @@ def test_a_kind_is_a_module_of_its_name(folder, kinds, base):
         assert getattr(kind, drawing) is not getattr(base, drawing)
 
 
-def test_what_a_kind_reads_is_measured_and_what_it_has_statistics_of_is_known(targets_of, config):
+def test_what_a_kind_reads_is_measured_and_what_it_has_statistics_of_is_known(config):
     targets = targets_of(config)
     seen = set()
     for paper, name in [*targets.targets("figures"), *targets.targets("tables")]:

@@ -1,18 +1,15 @@
 """Fig 7: the regimes that its formula makes."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from configuration import PAPERS
 from scipy.optimize import minimize_scalar
 
-from overtrain.config.files import load
 from overtrain.figures import plots
 from overtrain.figures.kinds.schematic_regimes import SchematicRegimes, losses, tuned_exponent
 
-CONFIG = load(Path(__file__).parents[2], {}).config
-FIG07 = CONFIG["figures"]["overtrained"]["fig07"]
+FIG07 = PAPERS["figures"]["overtrained"]["fig07"]
 REGIMES = ["constant", "slowly decreasing", "quickly decreasing"]
 
 

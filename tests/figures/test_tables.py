@@ -2,26 +2,19 @@
 
 import json
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from configuration import PAPERS, targets_of
 
 from overtrain import PipelineError
-from overtrain.config.files import load
-from overtrain.configuration import catalogue_of
 from overtrain.figures import tables
 from overtrain.figures.kinds import TABLES
-from overtrain.figures.targets import Targets
 from overtrain.records.measurements import SCHEMA
-
-LAYERS = load(Path(__file__).parents[2], {})
-CONFIG = LAYERS.config
 
 
 def settings(config: dict, table: str, paper: str = "overtrained") -> dict:
-    catalogue = catalogue_of(config, LAYERS.paper_task_sets)
-    return json.loads(Targets(catalogue).table_slice(paper, table))
+    return json.loads(targets_of(config).table_slice(paper, table))
 
 
 def test_parameters_are_counted_as_built(config):
@@ -88,7 +81,7 @@ def test_a_cell_follows_the_configuration(config, table, path, value, row, text,
     assert found[column][row] == text
     if parents[0] != "pretraining":  # which is the same for every model
         others = found.drop(columns=column)
-        tables.write(settings(CONFIG, table), csv)
+        tables.write(settings(PAPERS, table), csv)
         assert others.equals(pd.read_csv(csv, index_col=0, dtype=str).drop(columns=column))
 
 
@@ -210,7 +203,7 @@ def test_latex_keeps_braces():
 # --- Amuro & Char ---------------------------------------------------------------------------------
 
 STUDY = "amuro_char"
-CHECKPOINTS = CONFIG[STUDY]["checkpoints"]
+CHECKPOINTS = PAPERS[STUDY]["checkpoints"]
 
 
 def scores(base: float, tuned: float, task: str = "mnli", evaluation: str = "xsum") -> list[dict]:
@@ -359,8 +352,8 @@ def test_the_prompts_of_a_study_are_those_of_the_configuration(config):
 @pytest.mark.parametrize(
     ("chosen", "parts"),
     [
-        (settings(CONFIG, "table1", STUDY), None),
-        (settings(CONFIG, "table3", STUDY), None),
+        (settings(PAPERS, "table1", STUDY), None),
+        (settings(PAPERS, "table3", STUDY), None),
         (GAINS, PARTS),
         (TRANSFER, PAIRS),
         (TRANSFER | {"content": "transfer_cells"}, PAIRS),

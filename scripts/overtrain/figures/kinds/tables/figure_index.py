@@ -81,8 +81,6 @@ class FigureIndex(Table):
             grids = catalogue.settings.figure_grids.get(paper, {})
             known(f"{where}.grid", self.grid, f"figure_grids.{paper}", grids)
         rows, columns, cells = self.laid_out(catalogue)
-        for entry in (*rows, *columns):
-            check_filled(f"{where}: a title", entry.title, entry.match or {}, catalogue)
         pairs = [(row, column) for row in self.rows for column in self.columns]
         for (row, column), figures in zip(pairs, cells if self.grid is None else [], strict=True):
             if not figures and row.match is not None:
@@ -90,6 +88,8 @@ class FigureIndex(Table):
                     f"{where}: no figure of {paper} has all of {json.dumps(row.match)} and "
                     f"{json.dumps(column.match)} (row {row.title!r}, column {column.title!r})"
                 )
+        for entry in (*rows, *columns):
+            check_filled(f"{where}: a title", entry.title, entry.match or {}, catalogue)
 
     @staticmethod
     def tabulate(data: None, settings: dict) -> pd.DataFrame:
