@@ -25,7 +25,7 @@ KINDS = {
     "noise_by_tokens": {"panels": ["change", "absolute"]},
     "learning_rates_by_tokens": {"rows": ASK, "largest_loss": 6.0},
     "tuned_by_tokens": {"rows": ASK},
-    "optimal_rate_by_tokens": {"rows": [None]},
+    "optimal_rate_by_tokens": {"rows": [{}]},
     "distance_by_learning_rate": {},
     "sharpness_by_tokens": {},
 }

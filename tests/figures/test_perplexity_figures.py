@@ -132,7 +132,7 @@ def optimal(values: dict[tuple, float], **where: str) -> list[dict]:
 
 def drawn_rates(rows: list[dict]) -> list[dict]:
     _, table = FIGURES["optimal_rate_by_tokens"].draw(
-        frame(rows), settings("optimal_rate_by_tokens", rows=[None])
+        frame(rows), settings("optimal_rate_by_tokens", rows=[{}])
     )
     return table.to_dict("records")
 
@@ -172,7 +172,7 @@ def test_rates_at_an_end_of_the_sweep_are_hollow_and_what_is_beyond_is_grey():
     values |= {("1M", 1e-2, 0): 4.0, ("2M", 1e-3, 0): 4.0}
     rows = sweep(values, "id", "validation")
     figure, table = FIGURES["optimal_rate_by_tokens"].draw(
-        frame(rows), settings("optimal_rate_by_tokens", rows=[None])
+        frame(rows), settings("optimal_rate_by_tokens", rows=[{}])
     )
     assert list(table.bound) == ["none", "lowest"]
     axis = figure.axes[0]

@@ -163,7 +163,7 @@ def effects(
         found["rise_relative"] = found["rise"] / curve[lowest]
     if several:
         # Perplexity and loss see the same resamples.
-        name = [None if v != v else v for k, v in identity.items() if k != "scale"]
+        name: list = [None if v != v else v for k, v in identity.items() if k != "scale"]
         generator = np.random.default_rng(seed_of("bootstrap", *name))
         found |= bootstrap(tokens, values, generator, **resampling)
         found["resampled"] = f"{' and '.join(several)} seeds" + " only" * (len(several) == 1)

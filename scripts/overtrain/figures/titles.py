@@ -30,7 +30,7 @@ def filled(title: str, named: dict[str, Any], catalogue: Catalogue) -> str:
 
 def recipe_words(named: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     """What a title may say of the recipe of sweeps that is named, if one is."""
-    recipe = catalogue.settings.recipes.get(named.get("recipe"))
+    recipe = catalogue.settings.recipes.get(named.get("recipe", ""))
     return recipe.plain() if recipe else {}
 
 

@@ -31,13 +31,13 @@ def columns(settings: dict) -> list[tuple[str, str]]:
     return [(model, task) for model in settings["models"] for task in settings["tasks"]]
 
 
-def panels(axes: np.ndarray, settings: dict) -> Iterator[tuple[Axes, dict | None, str, str]]:
+def panels(axes: np.ndarray, settings: dict) -> Iterator[tuple[Axes, dict, str, str]]:
     """(axis, row, model, task) of a grid of rows by tasks, labelled at its outside.
 
-    A figure without `rows` has one, None, whose quantity the plot labels.
+    A figure without `rows` has one, an empty one, whose quantity the plot labels.
     """
     several = len(settings["models"]) > 1
-    for r, row in enumerate(settings.get("rows", [None])):
+    for r, row in enumerate(settings.get("rows", [{}])):
         for c, (model, task) in enumerate(columns(settings)):
             axis = axes[r, c]
             place = axis.get_subplotspec()

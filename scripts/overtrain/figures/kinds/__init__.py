@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Annotated, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Union, get_args
 
 from pydantic import Field
 
@@ -33,5 +33,9 @@ def discovered(package: str, folders: list[str], base: type[Target], key: str) -
 FIGURES: dict[str, type[Figure]] = discovered(__name__, __path__, Figure, "plot")
 TABLES: dict[str, type[Table]] = discovered(tables.__name__, tables.__path__, Table, "content")
 
-AnyFigure = Annotated[Union[tuple(FIGURES.values())], Field(discriminator="plot")]  # noqa: UP007
-AnyTable = Annotated[Union[tuple(TABLES.values())], Field(discriminator="content")]  # noqa: UP007
+if TYPE_CHECKING:
+    AnyFigure = Figure
+    AnyTable = Table
+else:  # an entry of `figures` or `tables`, told by its `plot` or `content`
+    AnyFigure = Annotated[Union[tuple(FIGURES.values())], Field(discriminator="plot")]  # noqa: UP007
+    AnyTable = Annotated[Union[tuple(TABLES.values())], Field(discriminator="content")]  # noqa: UP007

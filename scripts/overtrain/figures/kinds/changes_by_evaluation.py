@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from overtrain.figures.families import InCells
+from overtrain.figures.families.released_numbers import InCells
 from overtrain.figures.kind import Figure
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from overtrain.figures.families import InGroups
+from overtrain.figures.families.released_numbers import InGroups
 from overtrain.figures.kind import Figure
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from overtrain.config.section import Positive
-from overtrain.figures.families import InRows
+from overtrain.figures.families.models import InRows
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from overtrain.figures.kind import Drawn
 
@@ -50,7 +51,8 @@ class LearningRatesByTokens(InRows):
         data = data[data.metric == "perplexity"]
         shades = Shades(kept.learning_rate, "learning rate")
         figure, axes = grid(len(settings["rows"]), len(columns(settings)))
-        drawn, together = [], {}
+        drawn = []
+        together: dict[str, list[tuple[Axes, pd.DataFrame]]] = {}
         for axis, row, model, task in panels(axes, settings):
             own = of_panel(data, row, model, task)
             rates = kept[(kept.model == model) & (kept.task == task)].learning_rate

@@ -10,8 +10,9 @@ from pydantic import Field
 from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.errors import known
+from overtrain.config.models import PretrainedModel
 from overtrain.config.section import Text
-from overtrain.figures.families import Names, OfCheckpoints, check_tasks
+from overtrain.figures.families.models import Names, OfCheckpoints, check_tasks
 from overtrain.figures.titles import task_titles
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ class LossAlongDirection(OfCheckpoints):
 
     def shown(self, model: str, catalogue: Catalogue) -> list[Checkpoint]:
         """The last checkpoints of the first pre-training seed."""
-        first = catalogue.settings.models[model].seeds[0]
-        own = [c for c in catalogue.checkpoints(model) if c.seed == first]
+        settings = catalogue.settings.models[model]
+        assert isinstance(settings, PretrainedModel)  # `check` has seen to it
+        own = [c for c in catalogue.checkpoints(model) if c.seed == settings.seeds[0]]
         return own[-catalogue.settings.interpolation.last :]
 
     def files(self, checkpoint: Checkpoint, catalogue: Catalogue) -> Iterator[str]:

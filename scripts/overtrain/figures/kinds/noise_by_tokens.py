@@ -8,7 +8,7 @@ from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config.section import Distinct
-from overtrain.figures.families import OfCheckpoints, Quantity
+from overtrain.figures.families.models import OfCheckpoints, Quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +32,8 @@ class NoiseByTokens(OfCheckpoints):
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
         for name in catalogue.names("models", self.models):
-            model = catalogue.settings.models[name]
-            if catalogue.study_of(name) == "released" and model.initialisation is None:
+            released = catalogue.study_of(name) == "released"
+            if released and catalogue.released(name).initialisation is None:
                 raise PipelineError(
                     f"{where}.models names {name}, which has no `initialisation` to size the "
                     f"noise by"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import OfSweeps
+from overtrain.figures.families.models import OfSweeps
 
 if TYPE_CHECKING:
     import numpy as np

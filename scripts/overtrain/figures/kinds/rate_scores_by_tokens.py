@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import OfInstructionRuns
+from overtrain.figures.families.instruction_runs import OfInstructionRuns
 
 if TYPE_CHECKING:
     import pandas as pd

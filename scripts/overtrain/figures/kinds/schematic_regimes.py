@@ -83,12 +83,11 @@ class SchematicRegimes(Figure):
         drawn = []
         for column, regime in zip(axes.T, regimes, strict=True):
             p = regime["p"]
-            curves = {rate: np.full_like(tokens, rate) for rate in shades.values}
-            curves["tuned"] = tokens ** -tuned_exponent(p, formula)
-            for name, rates in curves.items():
+            curves = [(rate, np.full_like(tokens, rate)) for rate in shades.values]
+            for fixed, rates in [*curves, (None, tokens ** -tuned_exponent(p, formula))]:
                 values = losses(tokens, rates, p, formula)
-                tuned = name == "tuned"
-                colour = "black" if tuned else shades.colour(name)
+                tuned = fixed is None
+                colour = "black" if fixed is None else shades.colour(fixed)
                 for axis, quantity in zip(column, QUANTITIES, strict=True):
                     axis.plot(tokens, values[quantity], "-" if tuned else "--", color=colour)
                     line = {"tokens": tokens, "learning_rate": rates, "loss": values[quantity]}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from overtrain.config.section import Distinct
-from overtrain.figures.families import InCells
+from overtrain.figures.families.released_numbers import InCells
 from overtrain.figures.kind import Figure
 
 if TYPE_CHECKING:

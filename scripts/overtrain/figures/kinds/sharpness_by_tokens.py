@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import OfCheckpoints
+from overtrain.figures.families.models import OfCheckpoints
 
 if TYPE_CHECKING:
     import pandas as pd

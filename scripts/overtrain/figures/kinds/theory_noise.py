@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import OfTheory
+from overtrain.figures.families.linear_networks import OfTheory
 
 if TYPE_CHECKING:
     import pandas as pd

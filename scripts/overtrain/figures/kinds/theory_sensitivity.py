@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import OfSpectra
+from overtrain.figures.families.linear_networks import OfSpectra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ class TheorySensitivity(OfSpectra):
 
         figure, axes = grid(1, len(settings["lambdas"]))
         shades = ratio_shades(settings)
-        drawn = []
+        drawn: list[pd.DataFrame] = []
         for axis, penalty in zip(axes[0], settings["lambdas"], strict=True):
             start = len(drawn)
             for name in settings["spectra"]:

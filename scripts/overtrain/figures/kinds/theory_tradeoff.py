@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from overtrain.config.section import Text
-from overtrain.figures.families import OfSpectra
+from overtrain.figures.families.linear_networks import OfSpectra
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import InRows
+from overtrain.figures.families.models import InRows
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from overtrain.figures.kind import Drawn
 
@@ -34,7 +35,8 @@ class TunedByTokens(InRows):
         data = scores(data)
         data = data[data.metric == "perplexity"]
         figure, axes = grid(len(settings["rows"]), len(columns(settings)))
-        drawn, together = [], {}
+        drawn = []
+        together: dict[str, list[tuple[Axes, pd.DataFrame]]] = {}
         for axis, row, model, task in panels(axes, settings):
             own = of_panel(data, row, model, task)
             chosen = own[own.selection == "best"].merge(best, on=list(best.columns))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from overtrain.figures.families import OfInstructionRuns
+from overtrain.figures.families.instruction_runs import OfInstructionRuns
 
 if TYPE_CHECKING:
     import pandas as pd

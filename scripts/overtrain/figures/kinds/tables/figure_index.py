@@ -57,8 +57,8 @@ class FigureIndex(Table):
             pairs = [(row, column) for row in self.rows for column in self.columns]
             return self.rows, self.columns, [matching(*pair, settings) for pair in pairs]
         grid = catalogue.settings.figure_grids[paper][self.grid]
-        rows = [Entry(title=s.get("row", s["title"]), match=s) for s in grid.settings]
-        columns = [Entry(title=p.get("column", p["title"]), match=p) for p in grid.plots]
+        rows = [entry(part, "row") for part in grid.settings]
+        columns = [entry(part, "column") for part in grid.plots]
         return rows, columns, [[name] if name in figures else [] for name, _, _ in grid.cells()]
 
     def paper(self, catalogue: Catalogue) -> str:
@@ -81,9 +81,10 @@ class FigureIndex(Table):
             grids = catalogue.settings.figure_grids.get(paper, {})
             known(f"{where}.grid", self.grid, f"figure_grids.{paper}", grids)
         rows, columns, cells = self.laid_out(catalogue)
-        pairs = [(row, column) for row in self.rows for column in self.columns]
-        for (row, column), figures in zip(pairs, cells if self.grid is None else [], strict=True):
-            if not figures and row.match is not None:
+        pairs = [(row, column) for row in rows for column in columns]
+        for (row, column), figures in zip(pairs, cells, strict=True):
+            left_out = self.grid is not None or row.match is None or column.match is None
+            if not figures and not left_out:
                 raise PipelineError(
                     f"{where}: no figure of {paper} has all of {json.dumps(row.match)} and "
                     f"{json.dumps(column.match)} (row {row.title!r}, column {column.title!r})"
@@ -99,6 +100,11 @@ class FigureIndex(Table):
         width = len(settings["columns"])
         rows = [cells[i : i + width] for i in range(0, len(cells), width)]
         return pd.DataFrame(rows, settings["rows"], settings["columns"]).rename_axis("Setting")
+
+
+def entry(part: dict[str, Any], key: str) -> Entry:
+    """A setting or plot of a grid, by the title that the index has for it."""
+    return Entry(title=part[key if key in part else "title"], match=part)
 
 
 def matching(row: Entry, column: Entry, figures: dict[str, dict]) -> list[str]:

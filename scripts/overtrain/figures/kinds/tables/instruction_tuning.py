@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import Tasks
+from overtrain.figures.families.models import Tasks
 from overtrain.figures.kind import Table
 
 if TYPE_CHECKING:

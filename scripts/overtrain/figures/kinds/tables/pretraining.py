@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from overtrain.figures.families import Models
+from overtrain.figures.families.models import Models
 from overtrain.figures.kind import Table
 
 if TYPE_CHECKING:

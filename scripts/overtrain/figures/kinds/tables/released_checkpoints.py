@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from overtrain.figures.families import Models
+from overtrain.figures.families.models import Models
 from overtrain.figures.kind import Table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class ReleasedCheckpoints(Models, Table):
     def printed(self, catalogue: Catalogue) -> dict:
         rows = []
         for name in catalogue.names("models", self.models):
-            model = catalogue.settings.models[name]
+            model = catalogue.released(name)
             for checkpoint in catalogue.checkpoints(name):
                 point = model.hub.checkpoints[checkpoint.name]
                 of = (model.title, model.hub.repository, checkpoint.name)

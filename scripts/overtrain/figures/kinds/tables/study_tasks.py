@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from overtrain.figures.families import StudyTable
+from overtrain.figures.families.released_numbers import StudyTable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from overtrain.figures.families import InDirections, OneSource
+from overtrain.figures.families.released_numbers import InDirections, OneSource
 from overtrain.figures.kind import Table
 
 if TYPE_CHECKING:
