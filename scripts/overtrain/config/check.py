@@ -12,12 +12,12 @@ from overtrain import PipelineError
 from overtrain.config.catalogue import Catalogue
 from overtrain.config.errors import known, near
 from overtrain.config.evaluations import PromptsOfTask, Suite
+from overtrain.config.hub import CHECKPOINTS
 from overtrain.config.models import PretrainedModel, ReleasedModel
 from overtrain.config.resources import SIZED
 from overtrain.config.settings import Settings
 from overtrain.config.studies import AmuroChar
 
-STAND_INS = Path("results/hub")  # repositories of checkpoints that are trained here
 STUDIES = ("amuro_char",)  # with released numbers: each a section of the configuration
 
 
@@ -95,7 +95,7 @@ def check_stand_in(name: str, catalogue: Catalogue) -> None:
     """Revisions of a released model that stands in for another are checkpoints trained here."""
     hub, where = catalogue.released(name).hub, f"models.{name}.hub"
     folder = Path(hub.repository)
-    if folder.parent != STAND_INS:
+    if folder.parent != CHECKPOINTS:
         return
     if not isinstance(catalogue.settings.models.get(folder.name), PretrainedModel):
         raise PipelineError(
