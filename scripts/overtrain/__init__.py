@@ -17,7 +17,7 @@ flows:
     judge, endpoint -> alpaca                     which answer is better, as win rates
     summaries -> statistics                       means over seeds; what a figure's rows support
     published -> amuro_char                       numbers that authors released, as measurements
-    kind -> families -> kinds -> targets          figures and tables: a module a kind; what each needs
+    kind -> families -> kinds -> targets          figures and tables: one module a kind
     drawing -> plots, tables                      what the papers print
     provenance, job, sweep, workers, allocator    how a job runs and says where its result came from
 """
