@@ -360,3 +360,20 @@ def test_a_judges_model_is_downloaded_if_a_job_here_loads_or_serves_it(config, t
         config["evaluations"]["alpaca"]["judge"] = judge
         assert catalogue_of(config).judge_folder() == []
         assert not re.fullmatch(catalogue_of(config).fetched_judges(), judge)
+
+
+def test_a_runs_slice_holds_its_own_rate_and_seed_only(config):
+    catalogue = catalogue_of(config)
+    assert len(catalogue.runs("instruct")) == 21
+    own = json.loads(catalogue.instruct_slice("instruct", "lr5e-06-seed2"))["recipe"]
+    assert (own["learning_rate"], own["seed"]) == (5e-6, 2)
+    config["instruction_recipes"]["instruct"]["learning_rates"].append(1.0)
+    again = catalogue_of(config).instruct_slice("instruct", "lr5e-06-seed2")
+    assert json.loads(again)["recipe"] == own
+
+
+def test_every_run_is_compared_with_one_run_of_its_model_and_task(config):
+    catalogue = catalogue_of(config)
+    path = "results/responses/OLMo-2-7B/3.9T/tulu/instruct/lr1e-05-seed0.parquet"
+    assert catalogue.reference_responses("OLMo-2-7B", "tulu", "instruct") == path
+    assert path in catalogue.responses("OLMo-2-7B", "3.9T", "tulu", "instruct")
