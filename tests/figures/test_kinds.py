@@ -5,6 +5,7 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from configuration import targets_of
@@ -12,8 +13,10 @@ from made_up import MODELS, TASKS, assert_same_bytes, drawn, frame, many, settin
 from pandas.testing import assert_frame_equal
 
 from overtrain.figures import plots
+from overtrain.figures.families.linear_networks import OfTheory
 from overtrain.figures.kind import Figure, Table
 from overtrain.figures.kinds import FIGURES, TABLES, discovered
+from overtrain.studies.theory import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
 KIND_FILES = ROOT / "scripts/overtrain/figures/kinds"
@@ -160,6 +163,12 @@ def test_what_a_kind_reads_is_measured_and_what_it_has_statistics_of_is_known(co
         assert read == bool(target.metrics) == bool(target.selections), name
         assert target.modification in (None, "noise", "fixed", "tuned")
     assert seen == {*FIGURES.values(), *TABLES.values()}  # the papers use every kind
+
+
+def test_theory_figures_draw_the_experiments_that_the_library_has(config):
+    kinds = [kind for kind in FIGURES.values() if issubclass(kind, OfTheory)]
+    drawn = {get_args(kind.model_fields["experiment"].annotation)[0] for kind in kinds}
+    assert drawn == set(EXPERIMENTS) and drawn <= set(config["theory"])
 
 
 def test_kinds_import_nothing_heavy():
