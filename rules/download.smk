@@ -1,37 +1,10 @@
-# One revision of a released model, from the hub or from a local folder that stands for it. On the head node:
-# compute nodes have no internet.
-
-
-# A checkpoint trained here as a revision of a repository, for stand-ins of released models.
-rule publish_checkpoint:
-    input:
-        checkpoint="results/checkpoints/{model}/{checkpoint}",
-    output:
-        revision=directory("results/hub/{model}/{checkpoint}"),
-        provenance="results/hub/{model}/{checkpoint}.json",
-    log:
-        "results/logs/publish_checkpoint/{model}/{checkpoint}.log",
-    benchmark:
-        "results/benchmarks/publish_checkpoint/{model}/{checkpoint}.tsv"
-    wildcard_constraints:
-        model=catalogue.models_of("controlled"),
-    localrule: True
-    conda:
-        "../envs/download.yaml"
-    threads: ask.threads("task")
-    resources:
-        **ask("task"),
-    params:
-        config="{}",
-    script:
-        "../scripts/publish_checkpoint.py"
+# One revision of a released model, from the hub or a local folder: a checkpoint trained here may stand in for it. On the
+# head node: compute nodes have no internet.
 
 
 rule download_checkpoint:
     input:
-        revision=lambda wildcards: catalogue.published_revision(
-            wildcards.model, wildcards.checkpoint
-        ),
+        stand_in=lambda wildcards: catalogue.stands_in(wildcards.model, wildcards.checkpoint),
     output:
         checkpoint=directory("results/checkpoints/{model}/{checkpoint}"),
     log:

@@ -17,4 +17,4 @@ with Job(snakemake) as job:
     manifest = download_checkpoint(config["repository"], config["revision"], folder, work, pinned)
     origin = job.origin({"checkpoint": manifest["sha256"]})
     write_json(folder / "provenance.json", origin)
-    print(f"{config['repository']} at {config['revision']}: commit {manifest['commit']}")
+    print(f"{config['repository']} at {config['revision']}: {manifest['commit'] or 'copied'}")

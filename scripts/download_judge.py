@@ -16,4 +16,4 @@ with Job(snakemake) as job:
         config["repository"], config["revision"], folder, work, pinned, architectures=None
     )
     write_json(folder / "provenance.json", job.origin({"judge": manifest["sha256"]}))
-    print(f"{config['repository']} at {config['revision']}: commit {manifest['commit']}")
+    print(f"{config['repository']} at {config['revision']}: {manifest['commit'] or 'copied'}")

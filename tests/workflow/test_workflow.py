@@ -348,7 +348,7 @@ def drawn(figures: int) -> dict[str, int]:
 SHARED = {"build_corpus": 1, "prepare_task": 2, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
-SHARED |= {"publish_checkpoint": 2, "download_checkpoint": 2, "evaluate_benchmarks_base": 2}
+SHARED |= {"download_checkpoint": 2, "evaluate_benchmarks_base": 2}
 SHARED |= {"evaluate_c4_base": 2}
 SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 2}
 DRAWN = {"aggregate": 49 + 21, "figure": 50 + 21, "table": 8}  # a schematic has no aggregate

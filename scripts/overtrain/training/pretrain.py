@@ -247,7 +247,7 @@ def write_checkpoint(
     encoder = load_encoder(corpus)
     with whole_folder(output) as folder:
         save_checkpoint(model, folder, encoder.end_of_text)
-        encoder.save(folder)
+        encoder.save(folder, model.architecture.context)
         names = ("tokens", "loss", "learning_rate")
         columns = dict(zip(names, zip(*curve, strict=True), strict=True))
         table = pa.table({name: list(values) for name, values in columns.items()})
