@@ -67,14 +67,14 @@ def command(
 ) -> subprocess.CompletedProcess:
     """Snakemake in `folder`; its output, both streams together, in stdout.
 
-    copies: a folder with copies of published numbers; without it there are none.
+    copies: a folder with copies of released numbers; without it there are none.
     warm: the program that starts its jobs, if any (tools/warm).
     """
     line = [sys.executable, *([str(warm), sys.executable] if warm else [])]
     line += ["-m", "snakemake", *arguments]
-    environment = {k: v for k, v in os.environ.items() if k != "OVERTRAIN_PUBLISHED"}
+    environment = {k: v for k, v in os.environ.items() if k != "OVERTRAIN_RELEASED_NUMBERS"}
     if copies:
-        environment["OVERTRAIN_PUBLISHED"] = str(copies)
+        environment["OVERTRAIN_RELEASED_NUMBERS"] = str(copies)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.run(line, cwd=folder, env=environment, **streams)
 
@@ -290,7 +290,10 @@ def test_a_figure_of_a_released_model_asks_for_no_other_model_or_data_set(reposi
 @pytest.mark.parametrize(
     ("overlay", "parts"),
     [
-        ("pretraining: {batch_sise: 3}", ["pretraining.batch_sise", "'batch_size'", "allowed:"]),
+        (
+            "pretraining: {batch_sise: 3}",
+            ["pretraining: unknown key 'batch_sise'", "'batch_size'", "allowed:"],
+        ),
         (
             "recipes: {default: {learning_rates: [1e-5]}}",
             ["recipes.default.learning_rates.0", '"1e-5"', "number"],
@@ -596,11 +599,13 @@ def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_pa
 
 # --- numbers that authors released ----------------------------------------------------------------
 
-PUBLISHED = Path(os.environ.get("OVERTRAIN_PUBLISHED", ROOT.parent / "shared" / "published"))
-LINE = "the published numbers of amuro_char are not here"
+RELEASED_NUMBERS = Path(
+    os.environ.get("OVERTRAIN_RELEASED_NUMBERS", ROOT.parent / "shared" / "published")
+)
+LINE = "the released numbers of amuro_char are not here"
 
 
-def test_without_copies_all_figures_leaves_published_numbers_out_and_says_so(repository):
+def test_without_copies_all_figures_leaves_released_numbers_out_and_says_so(repository):
     result = command(repository, *TINY, "-n", "--", "all_figures", "all_tables")
     assert f"left out of all_figures and all_tables: {LINE}" in result.stdout
     assert result.stdout.count(LINE) == 1 and "read_released_numbers" not in result.stdout
@@ -611,27 +616,27 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
     folder = copy_of(repository, tmp_path)
     result = command(folder, *TINY, "--", "amuro_char_table5")
     assert result.returncode != 0
-    assert re.search(rf"^error: {LINE}.*OVERTRAIN_PUBLISHED$", result.stdout, re.MULTILINE)
+    assert re.search(rf"^error: {LINE}.*OVERTRAIN_RELEASED_NUMBERS$", result.stdout, re.MULTILINE)
     assert not (folder / "results/released_numbers").exists()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="no copies of the published numbers here")
+@pytest.mark.skipif(not RELEASED_NUMBERS.is_dir(), reason="no copies of the released numbers here")
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
-    plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=PUBLISHED)
+    plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=RELEASED_NUMBERS)
     assert plan["figure"] == 50 + 21 + 12 and plan["table"] == 5
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
-    result = command(folder, *TINY, "--", *targets, copies=PUBLISHED)
+    result = command(folder, *TINY, "--", *targets, copies=RELEASED_NUMBERS)
     assert result.returncode == 0, result.stdout[-4000:]
     table = (folder / "results/tables/amuro_char/table5.csv").read_text().splitlines()
     assert table[1] == "step1000,0.048,0.037,0.062" and table[-1] == "main,-0.005,-0.002,0.290"
     origin = json.loads((folder / "results/figures/amuro_char/fig04.json").read_text())
     (source,) = origin["sources"].values()
     assert set(source["provenance"]["data"]) == {
-        p.name for p in (PUBLISHED / "amuro_char").iterdir()
+        p.name for p in (RELEASED_NUMBERS / "amuro_char").iterdir()
     }
-    assert planned(folder, *TINY, "--", *targets, copies=PUBLISHED) == {}
+    assert planned(folder, *TINY, "--", *targets, copies=RELEASED_NUMBERS) == {}
 
 
 # --- kill -9 --------------------------------------------------------------------------------------
