@@ -371,7 +371,7 @@ def finished(repository, guard, tmp_path_factory) -> Path:
     The server forks for a script, and guards it; the process that waits for it is noted.
     """
     folder = copy_of(repository, tmp_path_factory.mktemp("finished"))
-    warm = shutil.copytree(folder / "tools/warm", folder / "results/guarded/warm")
+    warm = shutil.copytree(folder / "tools/warm", folder / "results/warm")
     own = warm / "sitecustomize.py"  # hides the guard's, so it runs it first
     hook = f"path = {str(guard / own.name)!r}; exec(open(path).read(), {{'__file__': path}})\n"
     own.write_text(hook + own.read_text())
@@ -379,7 +379,7 @@ def finished(repository, guard, tmp_path_factory) -> Path:
         patch.setenv("PYTHONPATH", str(guard))
         result = command(folder, *TINY, "--", "all_figures", "all_tables", warm=warm)
     assert result.returncode == 0, result.stdout[-6000:]
-    shutil.rmtree(warm.parent)
+    shutil.rmtree(warm)
     return folder
 
 
