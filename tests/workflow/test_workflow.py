@@ -750,7 +750,7 @@ def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert planned(folder, *TINY, "--", *targets) == {}
     assert not list((results / "runs").rglob("*.safetensors"))
-    assert not [path for path in (results / "state/sft").rglob("*") if path.is_file()]
+    assert not [path for path in (results / "state/instruct").rglob("*") if path.is_file()]
     for kind in ("measurements", "responses", "verdicts"):
         made = contents(results / kind / place, ignore="/[.]")
         assert set(made) == set(contents(finished / "results" / kind / place))
