@@ -23,9 +23,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from overtrain.config.catalogue import WITH_STATISTICS
+from overtrain.config.files import load
 from overtrain.records import measurements
 from overtrain.records.provenance import sha256
 
@@ -391,7 +391,7 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
         found = contents(finished / "results" / kind / "overtrained")
         assert set(found) == set(names)
         assert all(size > 100 for size, _ in found.values())
-    settings = yaml.safe_load((finished / "config.yaml").read_text())["figures"]["overtrained"]
+    settings = load(finished, {}).config["figures"]["overtrained"]
     for figure in set(FIGURES) - {"fig07"}:
         rows = pd.read_csv(finished / f"results/aggregates/overtrained/{figure}.statistics.csv")
         assert bool(len(rows)) == (settings[figure]["plot"] in WITH_STATISTICS)
