@@ -18,7 +18,7 @@ with TorchJob(snakemake) as job:
             job.threads,
             max(1, gpus),
             gpus > 0,
-            job.room.batch_tokens,
+            job.catalogue.settings.evaluations.batch_tokens,
         ),
         Folders(job.input.checkpoint, job.input.train.parent, model, job.state),
         job.identity,

@@ -80,7 +80,7 @@ class Job:
         """Where a training leaves what it can go on from, outside the outputs."""
         w = self.wildcards
         if run := w.get("run"):
-            return STATE / "sft" / w.model / w.checkpoint / w.task / w.recipe / run
+            return STATE / "instruct" / w.model / w.checkpoint / w.task / w.recipe / run
         return STATE / w.model / w.checkpoint
 
     def origin(self, data: dict[str, str] | None = None) -> dict:

@@ -1,12 +1,12 @@
 """Run the script of one job alone, in this process, on inputs that are finished.
 
-    python -m pdb tools/run_script.py --configfile profiles/demo/overlay.yaml -- \
-        results/figures/overtrained/fig03.pdf
+    python -m pdb -c "b $PWD/scripts/figure.py:8" -c c tools/run_script.py \
+        --configfile profiles/demo/overlay.yaml -- results/figures/overtrained/fig03.pdf
 
-From the root of the repository. The target is any file that a rule makes; its other outputs are
-made, too. Nothing is planned or made before: an input that is missing is said in one line. Output
-goes to the terminal and an error is raised as it is, so that a debugger stops there. Snakemake then
-takes the outputs for new, and what is made of them for old.
+From the root of the repository; without pdb it only runs. The target is any file that a rule makes;
+its other outputs are made, too. Nothing is made before: an input that is missing is said in one
+line. Output goes to the terminal and an error is raised as it is, so that a debugger stops there.
+Snakemake then takes the outputs for new, and what is made of them for old.
 """
 
 from __future__ import annotations

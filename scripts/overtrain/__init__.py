@@ -1,25 +1,17 @@
 """The library behind the pipeline: from text to checkpoints, modifications, numbers and figures.
 
-Nothing in here imports Snakemake; each module is importable and testable alone, in the order data
-flows:
+Each module is importable and testable alone. What knows Snakemake is `scripts/job.py`, which a
+rule's script starts with. The packages, in the order data flows; none imports one below it:
 
-    config -> catalogue                           what is asked for, checked before anything runs
-    hub, docstrings, tokenizer -> corpora, tasks  text in, token shards and task splits out
-    conversations -> tasks; chat -> sft           instruction data; instruction tuning on it
-    architecture, olmo, dropout                   the model, with muP, one alone or many stacked
-    optimizer, schedule -> pretrain, finetune     checkpoints, and their modification by training
-    client -> download -> sources                 the hub or a folder: files, and what there is
-    released, initialisation                      models of the hub: losses, documented stds
-    perturb, sharpness                            checkpoints under noise; the curvature along it
-    linear_network -> theory                      section 4: networks with closed forms, simulated
-    evaluate -> measurements -> aggregate         losses in, tidy rows out, those of one figure
-    prompts, generate, responses                  what tuned models answer to instructions
-    judge, endpoint -> alpaca                     which answer is better, as win rates
-    summaries -> statistics                       means over seeds; what a figure's rows support
-    published -> amuro_char                       numbers that authors released, as measurements
-    kind -> families -> kinds -> targets          figures and tables: one module a kind
-    drawing -> plots, tables                      what the papers print
-    provenance, job, sweep, workers, allocator    how a job runs and says where its result came from
+    config     what is asked for, typed and checked before anything runs; slices, paths, resources
+    hub        the hub's client, what it has of what is named, downloads
+    data       corpora and their tokenizers, tasks, conversations, prompts
+    model      the model with muP, one alone or many stacked; the hub's models; losses, memory
+    training   checkpoints, and their modification by training
+    measuring  checkpoints and runs: held-out text, noise, curvature, benchmarks, answers, judges
+    studies    what is one study's alone: linear networks; numbers that authors released
+    figures    from measurements to the rows of a figure, what they support, and how it is drawn
+    records    measurements, and where a result comes from: for all
 """
 
 import os

@@ -124,3 +124,32 @@ def test_a_script_runs_itself_where_nobody_takes_it(tmp_path):
     }
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
+
+
+SCRIPTS = WARM.parents[1] / "scripts"
+IMPORTING = """
+import ast, importlib, json, runpy, sys
+from pathlib import Path
+
+warm, scripts = map(Path, sys.argv[1:])
+sys.path.insert(0, str(scripts))
+for module in runpy.run_path(str(warm / "__main__.py"))["PRELOADED"]:
+    importlib.import_module(module)
+before, late = set(sys.modules), {}
+for script in sorted(scripts.glob("*.py")):
+    for node in ast.parse(script.read_text()).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            exec(ast.unparse(node), {})
+    own = {name.split(".")[0] for name in set(sys.modules) - before}
+    before |= set(sys.modules)
+    if found := sorted(own - set(sys.stdlib_module_names) - {"overtrain", "job"}):
+        late[script.name] = found
+print(json.dumps(late))
+"""
+
+
+def test_the_libraries_that_scripts_import_are_there_when_they_start():
+    command = [sys.executable, "-c", IMPORTING, str(WARM), str(SCRIPTS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {}

@@ -67,14 +67,14 @@ def command(
 ) -> subprocess.CompletedProcess:
     """Snakemake in `folder`; its output, both streams together, in stdout.
 
-    copies: a folder with copies of published numbers; without it there are none.
+    copies: a folder with copies of released numbers; without it there are none.
     warm: the program that starts its jobs, if any (tools/warm).
     """
     line = [sys.executable, *([str(warm), sys.executable] if warm else [])]
     line += ["-m", "snakemake", *arguments]
-    environment = {k: v for k, v in os.environ.items() if k != "OVERTRAIN_PUBLISHED"}
+    environment = {k: v for k, v in os.environ.items() if k != "OVERTRAIN_RELEASED_NUMBERS"}
     if copies:
-        environment["OVERTRAIN_PUBLISHED"] = str(copies)
+        environment["OVERTRAIN_RELEASED_NUMBERS"] = str(copies)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.run(line, cwd=folder, env=environment, **streams)
 
@@ -290,7 +290,10 @@ def test_a_figure_of_a_released_model_asks_for_no_other_model_or_data_set(reposi
 @pytest.mark.parametrize(
     ("overlay", "parts"),
     [
-        ("pretraining: {batch_sise: 3}", ["pretraining.batch_sise", "'batch_size'", "allowed:"]),
+        (
+            "pretraining: {batch_sise: 3}",
+            ["pretraining: unknown key 'batch_sise'", "'batch_size'"],
+        ),
         (
             "recipes: {default: {learning_rates: [1e-5]}}",
             ["recipes.default.learning_rates.0", '"1e-5"', "number"],
@@ -368,7 +371,7 @@ def finished(repository, guard, tmp_path_factory) -> Path:
     The server forks for a script, and guards it; the process that waits for it is noted.
     """
     folder = copy_of(repository, tmp_path_factory.mktemp("finished"))
-    warm = shutil.copytree(folder / "tools/warm", folder / "results/guarded/warm")
+    warm = shutil.copytree(folder / "tools/warm", folder / "results/warm")
     own = warm / "sitecustomize.py"  # hides the guard's, so it runs it first
     hook = f"path = {str(guard / own.name)!r}; exec(open(path).read(), {{'__file__': path}})\n"
     own.write_text(hook + own.read_text())
@@ -376,7 +379,7 @@ def finished(repository, guard, tmp_path_factory) -> Path:
         patch.setenv("PYTHONPATH", str(guard))
         result = command(folder, *TINY, "--", "all_figures", "all_tables", warm=warm)
     assert result.returncode == 0, result.stdout[-6000:]
-    shutil.rmtree(warm.parent)
+    shutil.rmtree(warm)
     return folder
 
 
@@ -497,12 +500,13 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
     names += [str(p.relative_to(folder)) for p in folder.glob("scripts/**/*.py")]
     for name in names:
         (folder / name).touch()
-    for name in ("scripts/overtrain/plots.py", "scripts/finetune.py", "config.yaml", "Snakefile"):
+    module = "scripts/overtrain/training/finetune.py"
+    for name in (module, "scripts/finetune.py", "config.yaml", "Snakefile"):
         with (folder / name).open("a") as file:
             file.write("\n# an edited comment\n")
-    plots = folder / "scripts/overtrain/plots.py"
-    plots.write_text(plots.read_text() + "\n\ndef unused():\n    return 1\n")
-    ast.parse(plots.read_text())
+    with (folder / module).open("a") as file:
+        file.write("\n\ndef unused():\n    return 1\n")
+    ast.parse((folder / module).read_text())
     assert planned(folder, *TINY, "--", "all_figures", "all_tables") == {}
 
 
@@ -596,11 +600,12 @@ def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_pa
 
 # --- numbers that authors released ----------------------------------------------------------------
 
-PUBLISHED = Path(os.environ.get("OVERTRAIN_PUBLISHED", ROOT.parent / "shared" / "published"))
-LINE = "the published numbers of amuro_char are not here"
+COPIES = ROOT.parent / "shared" / "published"
+RELEASED_NUMBERS = Path(os.environ.get("OVERTRAIN_RELEASED_NUMBERS", COPIES))
+LINE = "the released numbers of amuro_char are not here"
 
 
-def test_without_copies_all_figures_leaves_published_numbers_out_and_says_so(repository):
+def test_without_copies_all_figures_leaves_released_numbers_out_and_says_so(repository):
     result = command(repository, *TINY, "-n", "--", "all_figures", "all_tables")
     assert f"left out of all_figures and all_tables: {LINE}" in result.stdout
     assert result.stdout.count(LINE) == 1 and "read_released_numbers" not in result.stdout
@@ -611,27 +616,27 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
     folder = copy_of(repository, tmp_path)
     result = command(folder, *TINY, "--", "amuro_char_table5")
     assert result.returncode != 0
-    assert re.search(rf"^error: {LINE}.*OVERTRAIN_PUBLISHED$", result.stdout, re.MULTILINE)
+    assert re.search(rf"^error: {LINE}.*OVERTRAIN_RELEASED_NUMBERS$", result.stdout, re.MULTILINE)
     assert not (folder / "results/released_numbers").exists()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="no copies of the published numbers here")
+@pytest.mark.skipif(not RELEASED_NUMBERS.is_dir(), reason="no copies of the released numbers here")
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
-    plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=PUBLISHED)
+    plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=RELEASED_NUMBERS)
     assert plan["figure"] == 50 + 21 + 12 and plan["table"] == 5
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
-    result = command(folder, *TINY, "--", *targets, copies=PUBLISHED)
+    result = command(folder, *TINY, "--", *targets, copies=RELEASED_NUMBERS)
     assert result.returncode == 0, result.stdout[-4000:]
     table = (folder / "results/tables/amuro_char/table5.csv").read_text().splitlines()
     assert table[1] == "step1000,0.048,0.037,0.062" and table[-1] == "main,-0.005,-0.002,0.290"
     origin = json.loads((folder / "results/figures/amuro_char/fig04.json").read_text())
     (source,) = origin["sources"].values()
     assert set(source["provenance"]["data"]) == {
-        p.name for p in (PUBLISHED / "amuro_char").iterdir()
+        p.name for p in (RELEASED_NUMBERS / "amuro_char").iterdir()
     }
-    assert planned(folder, *TINY, "--", *targets, copies=PUBLISHED) == {}
+    assert planned(folder, *TINY, "--", *targets, copies=RELEASED_NUMBERS) == {}
 
 
 # --- kill -9 --------------------------------------------------------------------------------------
@@ -745,7 +750,7 @@ def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert planned(folder, *TINY, "--", *targets) == {}
     assert not list((results / "runs").rglob("*.safetensors"))
-    assert not [path for path in (results / "state/sft").rglob("*") if path.is_file()]
+    assert not [path for path in (results / "state/instruct").rglob("*") if path.is_file()]
     for kind in ("measurements", "responses", "verdicts"):
         made = contents(results / kind / place, ignore="/[.]")
         assert set(made) == set(contents(finished / "results" / kind / place))

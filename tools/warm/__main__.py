@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 PRELOADED = ["snakemake.script", "torch", "torch.func", "pyarrow.parquet", "seaborn"]
 PRELOADED += [
     "statsmodels.stats.multitest",
+    "overtrain.configuration",
     "overtrain.measuring.directions",
     "overtrain.measuring.sharpness",
     "overtrain.training.finetune",

@@ -10,7 +10,7 @@ Weights and moments are float32, products bfloat16 on GPUs (autocast): a step of
 is less than half the distance of neighbouring bfloat16 numbers for every weight above 2.6e-4, so
 that weights in bfloat16 would not move. For the same reason what is saved is float32.
 
-A killed job goes on from its last state, and one that is asked to end (SIGTERM: time limit,
+A killed run goes on from its last state, and one that is asked to end (SIGTERM: time limit,
 preemption) saves one first; on a CPU both end bit-identical to one never stopped. transformers
 reads the states with `weights_only`. The finished model stays in the state's folder until its last
 evaluation is done (rule evaluate_c4_instruct): Snakemake runs all of a failed group again.

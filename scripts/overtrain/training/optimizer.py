@@ -89,33 +89,29 @@ class FlatAdamW:
             self.gradient.mul_((self.clip / (norm + 1e-6)).clamp(max=1.0))
         first, second = self.betas
         self._update(
-            self.weights,
-            self.gradient,
-            self.mean,
-            self.square,
+            (self.weights, self.gradient, self.mean, self.square),
             rate=self.rate * scale / (1 - first**self.steps),
             multiplier=self.multiplier,
             decay=1 - self.rate * scale * self.weight_decay,
             root=torch.tensor(math.sqrt(1 - second**self.steps), device=self.weights.device),
-            betas=self.betas,
-            eps=self.eps,
+            constants=(first, second, self.eps),
         )
 
 
 def update(
-    weights: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
+    state: tuple[Tensor, Tensor, Tensor, Tensor],
     rate: Tensor,
     multiplier: Tensor,
     decay: Tensor,
     root: Tensor,
-    betas: tuple[float, float],
-    eps: float,
+    constants: tuple[float, float, float],
 ) -> None:
-    """AdamW in place; `rate` already holds the schedule and the first bias correction."""
-    first, second = betas
+    """AdamW in place on weights, gradient, mean and square; constants: both betas, epsilon.
+
+    `rate` already holds the schedule and the first bias correction.
+    """
+    weights, gradient, mean, square = state
+    first, second, eps = constants
     mean.lerp_(gradient, 1 - first)
     square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
     weights.mul_(decay)

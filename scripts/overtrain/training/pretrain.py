@@ -4,10 +4,11 @@ Paper, section 3.2 and Table 3: AdamW, a cosine to zero over each budget separat
 The data order depends on the seed alone, so a smaller budget sees a prefix of what a larger one
 sees; all budgets of a model and seed start from the same weights.
 
-A killed job goes on from its last state (weights, optimizer moments, position; the random generator
-is seeded anew from the position at every step) and on a CPU ends bit-identical to one never killed.
+A killed training goes on from its last state (weights, optimizer moments, position; the random
+generator is seeded anew from the position at every step) and on a CPU ends bit-identical to one
+never killed.
 
-Several GPUs: `python -m torch.distributed.run ... -m overtrain.training.pretrain job.json`; every
+Several GPUs: `python -m torch.distributed.run ... -m overtrain.training.pretrain plan.json`; every
 process takes its share of each batch and the flat gradient is averaged once a step.
 """
 
@@ -89,7 +90,7 @@ class Workers:
 
 
 class State:
-    """The resumable state of a job, outside the rule's outputs: Snakemake clears those."""
+    """The resumable state of a training, outside the rule's outputs: Snakemake clears those."""
 
     def __init__(self, folder: Path, identity: dict):
         self.path = folder / "state.safetensors"
@@ -127,20 +128,20 @@ class State:
 
 
 def pretrain(
-    job: Pretraining, workers: Workers, corpus: Path, output: Path, state: Path, origin: dict
+    plan: Pretraining, workers: Workers, corpus: Path, output: Path, state: Path, origin: dict
 ) -> None:
-    """Train `job` on the corpus folder and write the checkpoint directory `output`.
+    """Train on the corpus folder and write the checkpoint directory `output`.
 
     origin: provenance to store with the weights. With more than one GPU this starts one process for
     each.
     """
     if workers.gpus <= 1:
-        train(job, workers, corpus, output, state, origin)
+        train(plan, workers, corpus, output, state, origin)
         return
     with tempfile.TemporaryDirectory() as folder:
-        description = Path(folder) / "job.json"
+        description = Path(folder) / "plan.json"
         paths = {"corpus": str(corpus), "output": str(output), "state": str(state)}
-        content = {"job": asdict(job), "workers": asdict(workers), "origin": origin} | paths
+        content = {"plan": asdict(plan), "workers": asdict(workers), "origin": origin} | paths
         description.write_text(json.dumps(content))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [
@@ -156,51 +157,56 @@ def pretrain(
 
 
 def train(
-    job: Pretraining, workers: Workers, corpus: Path, output: Path, state_folder: Path, origin: dict
+    plan: Pretraining,
+    workers: Workers,
+    corpus: Path,
+    output: Path,
+    state_folder: Path,
+    origin: dict,
 ) -> None:
     """The training loop of one process; see `pretrain`."""
     cuda = workers.gpus > 0 and torch.cuda.is_available()
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if cuda else "cpu")
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    if job.batch_size % world:
-        raise PipelineError(f"batch_size {job.batch_size} is not divisible by {world} processes")
-    a = job.architecture
+    if plan.batch_size % world:
+        raise PipelineError(f"batch_size {plan.batch_size} is not divisible by {world} processes")
+    a = plan.architecture
     text = Corpus(corpus)
     if text.manifest["vocabulary"] > a.vocabulary:
         raise PipelineError(
-            f"{corpus}: {text.manifest['vocabulary']} tokens; model {job.model} has {a.vocabulary}"
+            f"{corpus}: {text.manifest['vocabulary']} tokens; model {plan.model} has {a.vocabulary}"
         )
     if rank == 0:
         text.verify("train")
     windows = text.windows("train", a.context)
-    order = seed_of("data order", job.corpus, job.seed)
+    order = seed_of("data order", plan.corpus, plan.seed)
     rows = ordered_windows(windows, order, print if rank == 0 else lambda _: None)
 
-    model = Olmo(a).initialise(seed_of("initial weights", job.model, job.seed)).to(device)
-    optimizer = FlatAdamW(model, job.learning_rate, job.betas, job.weight_decay, job.clip)
-    state = State(state_folder, asdict(job) | {"text": text.manifest["sha256"]})
+    model = Olmo(a).initialise(seed_of("initial weights", plan.model, plan.seed)).to(device)
+    optimizer = FlatAdamW(model, plan.learning_rate, plan.betas, plan.weight_decay, plan.clip)
+    state = State(state_folder, asdict(plan) | {"text": text.manifest["sha256"]})
     curve, pending = state.load(optimizer)
     losses = torch.compile(model.losses) if cuda else model.losses
     precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
-    drop = Dropout(job.dropout) if job.dropout else None
-    own = job.batch_size // world  # windows of each batch that this process takes
-    every = max(1, job.steps // CURVE_POINTS)
+    drop = Dropout(plan.dropout) if plan.dropout else None
+    own = plan.batch_size // world  # windows of each batch that this process takes
+    every = max(1, plan.steps // CURVE_POINTS)
     saved = time.monotonic()
     total = torch.zeros((), dtype=torch.float64, device=device)
     total += pending if rank == 0 else 0
 
     bar = tqdm(
-        desc=f"{job.model} {job.tokens:,} tokens",
-        total=job.steps,
+        desc=f"{plan.model} {plan.tokens:,} tokens",
+        total=plan.steps,
         initial=optimizer.steps,
         mininterval=5,
         disable=rank > 0,
     )
-    while optimizer.steps < job.steps:
+    while optimizer.steps < plan.steps:
         step = optimizer.steps
         if drop:
-            torch.manual_seed(seed_of("dropout", job.model, job.tokens, job.seed, step, rank))
-        batch = torch.from_numpy(rows(step * job.batch_size + rank * own, own)).to(device)
+            torch.manual_seed(seed_of("dropout", plan.model, plan.tokens, plan.seed, step, rank))
+        batch = torch.from_numpy(rows(step * plan.batch_size + rank * own, own)).to(device)
         for part in batch.split(workers.micro_batch):
             with precision:
                 # The micro-batch bounds the logits already: no chunks, nothing computed twice.
@@ -208,21 +214,21 @@ def train(
                 loss = each.sum() / (own * a.context)
             loss.backward()
             total += loss.detach()
-        scale = fraction("cosine", step, job.steps, job.warmup)
+        scale = fraction("cosine", step, plan.steps, plan.warmup)
         optimizer.step(scale, average if world > 1 else None)
         bar.update()
-        if optimizer.steps % every == 0 or optimizer.steps == job.steps:
+        if optimizer.steps % every == 0 or optimizer.steps == plan.steps:
             if world > 1:
                 dist.all_reduce(total)
             mean = (
                 total.item()
                 / world
-                / (every if optimizer.steps % every == 0 else job.steps % every)
+                / (every if optimizer.steps % every == 0 else plan.steps % every)
             )
             if not math.isfinite(mean):
-                raise PipelineError(f"{job.model}: the loss is {mean} at step {optimizer.steps}")
-            seen = optimizer.steps * job.batch_size * a.context
-            curve.append((seen, mean, scale * job.learning_rate))
+                raise PipelineError(f"{plan.model}: the loss is {mean} at step {optimizer.steps}")
+            seen = optimizer.steps * plan.batch_size * a.context
+            curve.append((seen, mean, scale * plan.learning_rate))
             bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
             total.zero_()
         if rank == 0 and time.monotonic() - saved > workers.state_seconds:
@@ -256,7 +262,7 @@ def write_checkpoint(
 
 
 def main() -> None:
-    """One process of a distributed job, described by a JSON file (see `pretrain`)."""
+    """One process of a distributed training, described by a JSON file (see `pretrain`)."""
     content = json.loads(Path(sys.argv[1]).read_text())
     workers = Workers(**content["workers"])
     cuda = torch.cuda.is_available()
@@ -266,7 +272,7 @@ def main() -> None:
     torch.set_num_threads(workers.threads)
     try:
         train(
-            Pretraining.from_config(content["job"]),
+            Pretraining.from_config(content["plan"]),
             workers,
             Path(content["corpus"]),
             Path(content["output"]),
