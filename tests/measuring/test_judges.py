@@ -189,6 +189,26 @@ def test_an_endpoint_that_is_down_ends_the_job_in_one_line():
     assert "APIConnectionError" in error_line(lambda: ask(gone, QUESTIONS[:2], retries=1))
 
 
+def test_a_question_without_an_answer_ends_the_job_after_all_others():
+    def opinion(content: str) -> str:
+        if "Say 7." in content:
+            raise ConnectionError
+        return longer(content)
+
+    verdicts = {}
+
+    def collect(base_url: str) -> None:
+        with open_judge("test", SETTINGS | {"base_url": base_url, "retries": 2}) as judge:
+            for place, verdict in judge.ask(QUESTIONS):
+                verdicts[place] = verdict.choice
+
+    with serve(opinion) as server:
+        line = error_line(lambda: collect(server.base_url))
+        asked = sum("Say 7." in r["messages"][-1]["content"] for r in server.requests)
+    assert "1 questions without an answer after 3 requests each" in line and asked == 3
+    assert verdicts == {n: right for n, right in enumerate(RIGHT) if n != 7}
+
+
 def test_retry_after_is_waited_for():
     with serve(limit=0.5) as server:
         waits = []
@@ -247,7 +267,7 @@ import sys
 from pathlib import Path
 import json
 import openai._base_client
-from overtrain import alpaca
+from overtrain.measuring import alpaca
 from overtrain.measuring.judges import open_judge
 openai._base_client.INITIAL_RETRY_DELAY = 0.01
 settings, path, count = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
