@@ -39,7 +39,7 @@ rule generate_responses:
     group:
         "instruct_run"
     conda:
-        "../envs/evaluate.yaml"
+        "../envs/benchmarks.yaml"
     threads: lambda wildcards: catalogue.sized("generate", wildcards.model)["threads"]
     resources:
         mem_mb=lambda wildcards: catalogue.sized("generate", wildcards.model)["mem_mb"],

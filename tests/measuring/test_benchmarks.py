@@ -441,7 +441,7 @@ MORE = {  # of each repository, by a row's number
 PREPARE = """
 import json, sys
 from pathlib import Path
-from overtrain import benchmarks
+from overtrain.measuring import benchmarks
 suite, scripted, folder = json.loads(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3])
 benchmarks.prepare("generalist", suite, folder / "generalist", {})
 try:

@@ -77,8 +77,9 @@ def modules_of(node: ast.Import | ast.ImportFrom) -> set[str]:
 
 def file_of(module: str) -> Path | None:
     """The library's file that holds `module`."""
-    package, _, rest = module.partition(".")
-    path = LIBRARY / f"{rest or '__init__'}.py"
+    package, *rest = module.split(".")
+    folder = LIBRARY.joinpath(*rest)
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     return path if package == "overtrain" and path.is_file() else None
 
 

@@ -18,20 +18,20 @@ from overtrain.model import released
 from overtrain.model.architecture import IGNORE
 
 
-def load_tokenizer(base: Path, template: str):
-    """The tokenizer of a checkpoint directory, with `template` as its chat template.
+def load_tokenizer(folder: str | Path, template: str | None = None):
+    """The tokenizer of a model's directory, with `template` as its chat template or with its own.
 
     One without a padding token pads with its end of text, which it must have.
     """
-    tokenizer = released.load_tokenizer(base)
+    tokenizer = released.load_tokenizer(folder)
+    tokenizer.chat_template = template or tokenizer.chat_template
+    if tokenizer.chat_template is None:
+        raise PipelineError(f"{folder}: its tokenizer has no chat template")
     if tokenizer.eos_token_id is None:
-        raise PipelineError(
-            f"{base}: its tokenizer has no end of text (eos_token) to learn to stop at"
-        )
+        raise PipelineError(f"{folder}: its tokenizer has no end of text (eos_token) to stop at")
     if tokenizer.pad_token_id is None:
-        print(f"{base}: no padding token; {tokenizer.eos_token!r}, the end of text, pads")
+        print(f"{folder}: no padding token; {tokenizer.eos_token!r}, the end of text, pads")
         tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.chat_template = template
     return tokenizer
 
 
