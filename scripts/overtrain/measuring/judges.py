@@ -86,7 +86,10 @@ class Template:
     """An annotator's prompt of the package `alpaca_eval`, as a chat's messages."""
 
     def __init__(self, name: str):
-        """name: a file under the package's evaluators_configs. The package is not imported."""
+        """name: a file under the package's evaluators_configs.
+
+        The package is not imported: it would read a .env file into this job's environment.
+        """
         package = find_spec("alpaca_eval")
         if package is None:
             raise PipelineError("the package alpaca-eval, which has the judge's prompt, is missing")
