@@ -16,7 +16,13 @@ with job.logged(snakemake.log[0]):
     rows = prompts.read(Path(snakemake.input.prompts))
     texts = [row["instruction"] for row in rows]
     files = [Path(path) for path in snakemake.input.responses]
+    answers = {path.stem: responses.read(path, texts) for path in files}
     reference = config["reference"]
+    of_reference = reference["run"] if w.checkpoint == reference["checkpoint"] else None
+    runs = {
+        name: alpaca.Run(settings, answers[name], name == of_reference)
+        for name, settings in config["runs"].items()
+    }
     state = Path("results/state/verdicts", w.model, w.checkpoint, w.task, f"{w.recipe}.jsonl")
     name = catalogue.config["evaluations"]["alpaca"]["judge"]
     gpus = snakemake.resources.get("gpu", 0)
@@ -24,10 +30,8 @@ with job.logged(snakemake.log[0]):
     with open_judge(name, catalogue.judge, gpus, fetched) as judge:
         verdicts, found = alpaca.judge_sweep(
             rows,
-            config["runs"],
-            {path.stem: responses.read(path, texts) for path in files},
+            runs,
             responses.read(Path(snakemake.input.reference), texts),
-            reference["run"] if w.checkpoint == reference["checkpoint"] else None,
             judge,
             state,
             catalogue.identity(w.model, w.checkpoint) | {"task": w.task, "recipe": w.recipe},

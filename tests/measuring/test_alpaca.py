@@ -9,7 +9,7 @@ import pytest
 
 from overtrain import PipelineError
 from overtrain.measuring import alpaca, responses
-from overtrain.measuring.alpaca import judge_sweep, length_controlled, win_rates
+from overtrain.measuring.alpaca import Run, judge_sweep, length_controlled, win_rates
 from overtrain.measuring.judges import FIRST, SECOND, TIE, Question, Verdict
 from overtrain.records import measurements
 
@@ -55,10 +55,8 @@ def sweep(
     """Verdicts, and measurements by run, metric and split."""
     verdicts, rows = judge_sweep(
         PROMPTS,
-        {run: RUNS[run] for run in answers},
-        answers,
+        {run: Run(RUNS[run], own, run == of_reference) for run, own in answers.items()},
         reference,
-        of_reference,
         judge,
         path / "state.jsonl",
         IDENTITY,
