@@ -10,7 +10,6 @@ snakemake amuro_char_figures                       those of one paper
 import sys
 from pathlib import Path
 
-from snakemake.common.configfile import load_configfile
 from snakemake.utils import min_version
 
 min_version("9.27.1")
@@ -18,21 +17,24 @@ min_version("9.27.1")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import Catalogue
 from overtrain.config.check import check
+from overtrain.config.files import load
+from overtrain.configuration import catalogue_of
 
-
-configfile: "config.yaml"
-
-
-paper = load_configfile("config.yaml")
 try:
-    check(config, paper, workflow.config_settings.overwrite_config)
+    layers = load(
+        Path(workflow.basedir),
+        workflow.config_settings.overwrite_config,
+        workflow.overwrite_configfiles,
+    )
+    catalogue = catalogue_of(layers.config, layers.paper_task_sets)
+    check(catalogue)
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
-catalogue = Catalogue(config, paper["task_sets"])
+config |= layers.config  # what the scripts of jobs see
 if workflow.is_main_process:
+    print(layers.told(), file=sys.stderr)
     for line in catalogue.absent.values():
         print(f"left out of all_figures and all_tables: {line}", file=sys.stderr)
 

@@ -15,11 +15,11 @@ rule aggregate:
         "results/benchmarks/aggregate/{paper}/{figure}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: config["resources"]["draw"]["threads"]
+    threads: catalogue.settings.resources.draw.threads
     resources:
-        mem_mb=config["resources"]["draw"]["mem_mb"],
-        runtime=config["resources"]["draw"]["runtime"],
-        gpu=config["resources"]["draw"]["gpu"],
+        mem_mb=catalogue.settings.resources.draw.mem_mb,
+        runtime=catalogue.settings.resources.draw.runtime,
+        gpu=catalogue.settings.resources.draw.gpu,
     params:
         config=lambda wildcards: catalogue.aggregate_slice(
             wildcards.paper, wildcards.figure

@@ -13,11 +13,11 @@ rule prepare_prompts:
         "results/benchmarks/prepare_prompts/{prompts}.tsv"
     conda:
         "../envs/download.yaml"
-    threads: config["resources"]["task"]["threads"]
+    threads: catalogue.settings.resources.task.threads
     resources:
-        mem_mb=config["resources"]["task"]["mem_mb"],
-        runtime=config["resources"]["task"]["runtime"],
-        gpu=config["resources"]["task"]["gpu"],
+        mem_mb=catalogue.settings.resources.task.mem_mb,
+        runtime=catalogue.settings.resources.task.runtime,
+        gpu=catalogue.settings.resources.task.gpu,
     params:
         config=lambda wildcards: catalogue.prompts_slice(wildcards.prompts),
     script:
@@ -27,7 +27,7 @@ rule prepare_prompts:
 rule generate_responses:
     input:
         model="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
-        prompts=f"results/prompts/{config['evaluations']['alpaca']['prompts']}.parquet",
+        prompts=f"results/prompts/{catalogue.settings.evaluations.alpaca.prompts}.parquet",
     output:
         responses="results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet",
     log:
@@ -40,15 +40,13 @@ rule generate_responses:
         "instruct_run"
     conda:
         "../envs/benchmarks.yaml"
-    threads: lambda wildcards: catalogue.sized("generate", wildcards.model)["threads"]
+    threads: lambda wildcards: catalogue.sized("generate", wildcards.model).threads
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("generate", wildcards.model)["mem_mb"],
-        disk_mb=lambda wildcards: catalogue.sized("generate", wildcards.model)[
-            "disk_mb"
-        ],
+        mem_mb=lambda wildcards: catalogue.sized("generate", wildcards.model).mem_mb,
+        disk_mb=lambda wildcards: catalogue.sized("generate", wildcards.model).disk_mb,
         runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("generate", wildcards.model)["runtime"],
-        gpu=lambda wildcards: catalogue.sized("generate", wildcards.model)["gpu"],
+        * catalogue.sized("generate", wildcards.model).runtime,
+        gpu=lambda wildcards: catalogue.sized("generate", wildcards.model).gpu,
     params:
         config=catalogue.generation_slice(),
     script:
@@ -56,8 +54,8 @@ rule generate_responses:
 
 
 # A judge behind an endpoint needs the internet, one that only counts words needs no GPU: both run on the head node.
-judged_on_head = catalogue.judge["kind"] in ("openai", "overlap")
-judging = config["resources"]["task" if judged_on_head else "judge"]
+judged_on_head = catalogue.judge.kind in ("openai", "overlap")
+judging = getattr(catalogue.settings.resources, "task" if judged_on_head else "judge")
 
 
 # Not in the group of the runs: it needs all of a sweep, and the reference run, and other machines.
@@ -67,7 +65,7 @@ rule evaluate_alpaca:
         reference=lambda wildcards: catalogue.reference_responses(
             wildcards.model, wildcards.task, wildcards.recipe
         ),
-        prompts=f"results/prompts/{config['evaluations']['alpaca']['prompts']}.parquet",
+        prompts=f"results/prompts/{catalogue.settings.evaluations.alpaca.prompts}.parquet",
         judge=catalogue.judge_folder(),
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/alpaca.parquet",
@@ -81,11 +79,11 @@ rule evaluate_alpaca:
     localrule: judged_on_head
     conda:
         "../envs/judge.yaml"
-    threads: judging["threads"]
+    threads: judging.threads
     resources:
-        mem_mb=judging["mem_mb"],
-        runtime=lambda wildcards, attempt: attempt * judging["runtime"],
-        gpu=judging["gpu"],
+        mem_mb=judging.mem_mb,
+        runtime=lambda wildcards, attempt: attempt * judging.runtime,
+        gpu=judging.gpu,
     params:
         config=lambda wildcards: catalogue.alpaca_slice(
             wildcards.model, wildcards.recipe

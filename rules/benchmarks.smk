@@ -14,11 +14,11 @@ rule prepare_benchmarks:
         "results/benchmarks/prepare_benchmarks/{suite}.tsv"
     conda:
         "../envs/benchmarks.yaml"
-    threads: config["resources"]["task"]["threads"]
+    threads: catalogue.settings.resources.task.threads
     resources:
-        mem_mb=config["resources"]["task"]["mem_mb"],
-        runtime=config["resources"]["task"]["runtime"],
-        gpu=config["resources"]["task"]["gpu"],
+        mem_mb=catalogue.settings.resources.task.mem_mb,
+        runtime=catalogue.settings.resources.task.runtime,
+        gpu=catalogue.settings.resources.task.gpu,
     params:
         config=lambda wildcards: catalogue.suite_slice(wildcards.suite),
     script:
@@ -28,7 +28,7 @@ rule prepare_benchmarks:
 rule evaluate_benchmarks_base:
     input:
         model="results/checkpoints/{model}/{checkpoint}",
-        suite=f"results/benchmark_data/{config['evaluations']['benchmarks']['suite']}",
+        suite=f"results/benchmark_data/{catalogue.settings.evaluations.benchmarks.suite}",
     output:
         measurements="results/measurements/{model}/{checkpoint}/benchmarks.parquet",
     log:
@@ -39,17 +39,13 @@ rule evaluate_benchmarks_base:
         model=catalogue.models_of("released"),
     conda:
         "../envs/benchmarks.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["threads"]
+    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "mem_mb"
-        ],
+        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model)["runtime"],
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["gpu"],
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "disk_mb"
-        ],
+        * catalogue.sized("benchmarks", wildcards.model).runtime,
+        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
+        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
     params:
         config=catalogue.benchmarks_slice(),
     script:
@@ -60,7 +56,7 @@ rule evaluate_benchmarks_base:
 rule evaluate_benchmarks:
     input:
         model="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
-        suite=f"results/benchmark_data/{config['evaluations']['benchmarks']['suite']}",
+        suite=f"results/benchmark_data/{catalogue.settings.evaluations.benchmarks.suite}",
         after="results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet",
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/benchmarks.parquet",
@@ -74,17 +70,13 @@ rule evaluate_benchmarks:
         "instruct_run"
     conda:
         "../envs/benchmarks.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["threads"]
+    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "mem_mb"
-        ],
+        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model)["runtime"],
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["gpu"],
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "disk_mb"
-        ],
+        * catalogue.sized("benchmarks", wildcards.model).runtime,
+        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
+        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
     params:
         config=catalogue.benchmarks_slice(),
     script:
@@ -105,17 +97,13 @@ rule evaluate_c4_base:
         model=catalogue.models_of("released"),
     conda:
         "../envs/evaluate.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["threads"]
+    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "mem_mb"
-        ],
+        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model)["runtime"],
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["gpu"],
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "disk_mb"
-        ],
+        * catalogue.sized("benchmarks", wildcards.model).runtime,
+        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
+        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
     params:
         config=lambda wildcards: catalogue.instruct_c4_slice(wildcards.model),
     script:
@@ -140,17 +128,13 @@ rule evaluate_c4_instruct:
         "instruct_run"
     conda:
         "../envs/evaluate.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["threads"]
+    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "mem_mb"
-        ],
+        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model)["runtime"],
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)["gpu"],
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model)[
-            "disk_mb"
-        ],
+        * catalogue.sized("benchmarks", wildcards.model).runtime,
+        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
+        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
     params:
         config=lambda wildcards: catalogue.instruct_c4_slice(wildcards.model),
     script:

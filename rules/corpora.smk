@@ -11,11 +11,11 @@ rule build_corpus:
     priority: 100
     conda:
         "../envs/download.yaml"
-    threads: config["resources"]["corpus"]["threads"]
+    threads: catalogue.settings.resources.corpus.threads
     resources:
-        mem_mb=config["resources"]["corpus"]["mem_mb"],
-        runtime=config["resources"]["corpus"]["runtime"],
-        gpu=config["resources"]["corpus"]["gpu"],
+        mem_mb=catalogue.settings.resources.corpus.mem_mb,
+        runtime=catalogue.settings.resources.corpus.runtime,
+        gpu=catalogue.settings.resources.corpus.gpu,
     params:
         config=lambda wildcards: catalogue.corpus_slice(wildcards.corpus),
     script:

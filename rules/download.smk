@@ -17,11 +17,11 @@ rule publish_checkpoint:
         model=catalogue.models_of("controlled"),
     conda:
         "../envs/download.yaml"
-    threads: config["resources"]["task"]["threads"]
+    threads: catalogue.settings.resources.task.threads
     resources:
-        mem_mb=config["resources"]["task"]["mem_mb"],
-        runtime=config["resources"]["task"]["runtime"],
-        gpu=config["resources"]["task"]["gpu"],
+        mem_mb=catalogue.settings.resources.task.mem_mb,
+        runtime=catalogue.settings.resources.task.runtime,
+        gpu=catalogue.settings.resources.task.gpu,
     params:
         config="{}",
     script:
@@ -44,11 +44,11 @@ rule download_checkpoint:
     priority: 100
     conda:
         "../envs/evaluate.yaml"
-    threads: config["resources"]["download"]["threads"]
+    threads: catalogue.settings.resources.download.threads
     resources:
-        mem_mb=config["resources"]["download"]["mem_mb"],
-        runtime=config["resources"]["download"]["runtime"],
-        gpu=config["resources"]["download"]["gpu"],
+        mem_mb=catalogue.settings.resources.download.mem_mb,
+        runtime=catalogue.settings.resources.download.runtime,
+        gpu=catalogue.settings.resources.download.gpu,
     params:
         config=lambda wildcards: catalogue.download_slice(
             wildcards.model, wildcards.checkpoint
@@ -70,11 +70,11 @@ rule download_judge:
     priority: 100
     conda:
         "../envs/evaluate.yaml"
-    threads: lookup("resources/download/threads", within=config)
+    threads: catalogue.settings.resources.download.threads
     resources:
-        mem_mb=lookup("resources/download/mem_mb", within=config),
-        runtime=lookup("resources/download/runtime", within=config),
-        gpu=lookup("resources/download/gpu", within=config),
+        mem_mb=catalogue.settings.resources.download.mem_mb,
+        runtime=catalogue.settings.resources.download.runtime,
+        gpu=catalogue.settings.resources.download.gpu,
     params:
         config=lambda wildcards: catalogue.download_judge_slice(wildcards.judge),
     script:

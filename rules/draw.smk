@@ -17,11 +17,11 @@ rule figure:
         "results/benchmarks/figure/{paper}/{figure}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: config["resources"]["draw"]["threads"]
+    threads: catalogue.settings.resources.draw.threads
     resources:
-        mem_mb=config["resources"]["draw"]["mem_mb"],
-        runtime=config["resources"]["draw"]["runtime"],
-        gpu=config["resources"]["draw"]["gpu"],
+        mem_mb=catalogue.settings.resources.draw.mem_mb,
+        runtime=catalogue.settings.resources.draw.runtime,
+        gpu=catalogue.settings.resources.draw.gpu,
     params:
         config=lambda wildcards: catalogue.figure_slice(
             wildcards.paper, wildcards.figure
@@ -46,11 +46,11 @@ rule table:
         "results/benchmarks/table/{paper}/{table}.tsv"
     conda:
         "../envs/figures.yaml"
-    threads: config["resources"]["draw"]["threads"]
+    threads: catalogue.settings.resources.draw.threads
     resources:
-        mem_mb=config["resources"]["draw"]["mem_mb"],
-        runtime=config["resources"]["draw"]["runtime"],
-        gpu=config["resources"]["draw"]["gpu"],
+        mem_mb=catalogue.settings.resources.draw.mem_mb,
+        runtime=catalogue.settings.resources.draw.runtime,
+        gpu=catalogue.settings.resources.draw.gpu,
     params:
         config=lambda wildcards: catalogue.table_slice(wildcards.paper, wildcards.table),
     script:

@@ -17,12 +17,12 @@ rule evaluate_id:
         "sweep"
     conda:
         "../envs/evaluate.yaml"
-    threads: config["resources"]["evaluate"]["threads"]
+    threads: catalogue.settings.resources.evaluate.threads
     resources:
-        mem_mb=config["resources"]["evaluate"]["mem_mb"],
+        mem_mb=catalogue.settings.resources.evaluate.mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * config["resources"]["evaluate"]["runtime"],
-        gpu=config["resources"]["evaluate"]["gpu"],
+        * catalogue.settings.resources.evaluate.runtime,
+        gpu=catalogue.settings.resources.evaluate.gpu,
     params:
         config="{}",
     script:
@@ -46,12 +46,12 @@ rule evaluate_c4:
         "sweep"
     conda:
         "../envs/evaluate.yaml"
-    threads: config["resources"]["evaluate"]["threads"]
+    threads: catalogue.settings.resources.evaluate.threads
     resources:
-        mem_mb=config["resources"]["evaluate"]["mem_mb"],
+        mem_mb=catalogue.settings.resources.evaluate.mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * config["resources"]["evaluate"]["runtime"],
-        gpu=config["resources"]["evaluate"]["gpu"],
+        * catalogue.settings.resources.evaluate.runtime,
+        gpu=catalogue.settings.resources.evaluate.gpu,
     params:
         config=lambda wildcards: catalogue.c4_slice(wildcards.model),
     script:

@@ -18,12 +18,12 @@ rule finetune:
         "sweep"
     conda:
         "../envs/train.yaml"
-    threads: config["resources"]["finetune"]["threads"]
+    threads: catalogue.settings.resources.finetune.threads
     resources:
-        mem_mb=config["resources"]["finetune"]["mem_mb"],
+        mem_mb=catalogue.settings.resources.finetune.mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * config["resources"]["finetune"]["runtime"],
-        gpu=config["resources"]["finetune"]["gpu"],
+        * catalogue.settings.resources.finetune.runtime,
+        gpu=catalogue.settings.resources.finetune.gpu,
     params:
         config=lambda wildcards: catalogue.sweep_slice(wildcards.task, wildcards.recipe),
     script:

@@ -21,20 +21,18 @@ rule finetune_instruct:
         "instruct_run"
     conda:
         "../envs/instruct.yaml"
-    threads: lambda wildcards: catalogue.sized("finetune_instruct", wildcards.model)["threads"]
+    threads: lambda wildcards: catalogue.sized("finetune_instruct", wildcards.model).threads
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("finetune_instruct", wildcards.model)[
-            "mem_mb"
-        ],
+        mem_mb=lambda wildcards: catalogue.sized(
+            "finetune_instruct", wildcards.model
+        ).mem_mb,
         # A longer limit for each attempt: what an attempt did is not lost, it goes on from its last state.
         runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("finetune_instruct", wildcards.model)["runtime"],
-        gpu=lambda wildcards: catalogue.sized("finetune_instruct", wildcards.model)[
-            "gpu"
-        ],
+        * catalogue.sized("finetune_instruct", wildcards.model).runtime,
+        gpu=lambda wildcards: catalogue.sized("finetune_instruct", wildcards.model).gpu,
         disk_mb=lambda wildcards: catalogue.sized(
             "finetune_instruct", wildcards.model
-        )["disk_mb"],
+        ).disk_mb,
     params:
         config=lambda wildcards: catalogue.instruct_slice(
             wildcards.recipe, wildcards.run

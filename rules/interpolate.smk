@@ -13,12 +13,12 @@ rule interpolate_gaussian:
         "results/benchmarks/interpolate_gaussian/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: config["resources"]["perturb"]["threads"]
+    threads: catalogue.settings.resources.perturb.threads
     resources:
-        mem_mb=config["resources"]["perturb"]["mem_mb"],
+        mem_mb=catalogue.settings.resources.perturb.mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * config["resources"]["perturb"]["runtime"],
-        gpu=config["resources"]["perturb"]["gpu"],
+        * catalogue.settings.resources.perturb.runtime,
+        gpu=catalogue.settings.resources.perturb.gpu,
     params:
         config=lambda wildcards: catalogue.interpolation_slice(
             wildcards.model, "gaussian"
@@ -44,12 +44,12 @@ rule interpolate_finetuning:
         "sweep"
     conda:
         "../envs/evaluate.yaml"
-    threads: config["resources"]["perturb"]["threads"]
+    threads: catalogue.settings.resources.perturb.threads
     resources:
-        mem_mb=config["resources"]["perturb"]["mem_mb"],
+        mem_mb=catalogue.settings.resources.perturb.mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * config["resources"]["perturb"]["runtime"],
-        gpu=config["resources"]["perturb"]["gpu"],
+        * catalogue.settings.resources.perturb.runtime,
+        gpu=catalogue.settings.resources.perturb.gpu,
     params:
         config=lambda wildcards: catalogue.interpolation_slice(
             wildcards.model, "fine_tuning"

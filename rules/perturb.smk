@@ -14,14 +14,14 @@ rule perturb_gaussian:
         "results/benchmarks/perturb_gaussian/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: lambda wildcards: catalogue.perturbation_resources(wildcards.model)["threads"]
+    threads: lambda wildcards: catalogue.perturbation_resources(wildcards.model).threads
     resources:
-        mem_mb=lambda wildcards: catalogue.perturbation_resources(wildcards.model)[
-            "mem_mb"
-        ],
+        mem_mb=lambda wildcards: catalogue.perturbation_resources(
+            wildcards.model
+        ).mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * catalogue.perturbation_resources(wildcards.model)["runtime"],
-        gpu=lambda wildcards: catalogue.perturbation_resources(wildcards.model)["gpu"],
+        * catalogue.perturbation_resources(wildcards.model).runtime,
+        gpu=lambda wildcards: catalogue.perturbation_resources(wildcards.model).gpu,
     params:
         config=lambda wildcards: catalogue.perturbation_slice(wildcards.model),
     script:
@@ -40,12 +40,12 @@ rule measure_sharpness:
         "results/benchmarks/measure_sharpness/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: config["resources"]["perturb"]["threads"]
+    threads: catalogue.settings.resources.perturb.threads
     resources:
-        mem_mb=config["resources"]["perturb"]["mem_mb"],
+        mem_mb=catalogue.settings.resources.perturb.mem_mb,
         runtime=lambda wildcards, attempt: attempt
-        * config["resources"]["perturb"]["runtime"],
-        gpu=config["resources"]["perturb"]["gpu"],
+        * catalogue.settings.resources.perturb.runtime,
+        gpu=catalogue.settings.resources.perturb.gpu,
     params:
         config=lambda wildcards: catalogue.sharpness_slice(wildcards.model),
     script:

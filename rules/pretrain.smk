@@ -17,13 +17,13 @@ rule pretrain:
     priority: 10
     conda:
         "../envs/train.yaml"
-    threads: config["resources"]["pretrain"]["threads"]
+    threads: catalogue.settings.resources.pretrain.threads
     resources:
-        mem_mb=config["resources"]["pretrain"]["mem_mb"],
-        runtime=lambda wildcards, attempt: catalogue.runtime(
+        mem_mb=catalogue.settings.resources.pretrain.mem_mb,
+        runtime=lambda wildcards, attempt: catalogue.pretraining_minutes(
             wildcards.model, wildcards.checkpoint, attempt
         ),
-        gpu=config["resources"]["pretrain"]["gpu"],
+        gpu=catalogue.settings.resources.pretrain.gpu,
     params:
         config=lambda wildcards: catalogue.pretraining_slice(
             wildcards.model, wildcards.checkpoint

@@ -14,11 +14,11 @@ rule prepare_task:
     priority: 100
     conda:
         "../envs/download.yaml"
-    threads: config["resources"]["task"]["threads"]
+    threads: catalogue.settings.resources.task.threads
     resources:
-        mem_mb=config["resources"]["task"]["mem_mb"],
-        runtime=config["resources"]["task"]["runtime"],
-        gpu=config["resources"]["task"]["gpu"],
+        mem_mb=catalogue.settings.resources.task.mem_mb,
+        runtime=catalogue.settings.resources.task.runtime,
+        gpu=catalogue.settings.resources.task.gpu,
     params:
         config=lambda wildcards: catalogue.task_slice(wildcards.task),
     script:

@@ -10,11 +10,11 @@ rule simulate_theory:
         "results/benchmarks/simulate_theory/{experiment}.tsv"
     conda:
         "../envs/simulate.yaml"
-    threads: config["resources"]["theory"]["threads"]
+    threads: catalogue.settings.resources.theory.threads
     resources:
-        mem_mb=config["resources"]["theory"]["mem_mb"],
-        runtime=config["resources"]["theory"]["runtime"],
-        gpu=config["resources"]["theory"]["gpu"],
+        mem_mb=catalogue.settings.resources.theory.mem_mb,
+        runtime=catalogue.settings.resources.theory.runtime,
+        gpu=catalogue.settings.resources.theory.gpu,
     params:
         config=lambda wildcards: catalogue.theory_slice(wildcards.experiment),
     script:

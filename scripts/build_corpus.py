@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from overtrain.configuration import catalogue_of
 from overtrain.data import corpora
 from overtrain.hub import sources
 from overtrain.records import job
@@ -13,7 +14,9 @@ with job.logged(snakemake.log[0]):
     if config["kind"] == "docstrings":
         manifest = corpora.build_from_docstrings(config, folder, snakemake.threads)
     else:
-        config = sources.pin(snakemake.config, "corpora", snakemake.wildcards.corpus, config)
+        config = sources.pin(
+            catalogue_of(snakemake.config), "corpora", snakemake.wildcards.corpus, config
+        )
         work = folder.with_name(f"{folder.name}.work")
         manifest = corpora.build_from_hub(config, folder, work, snakemake.threads)
     origin = job.origin(snakemake, {"corpus": manifest["sha256"]})

@@ -3,15 +3,15 @@
 import os
 from pathlib import Path
 
-from overtrain.config.catalogue import Catalogue
+from overtrain.configuration import catalogue_of
 from overtrain.hub import sources
 from overtrain.records import job
 from overtrain.records.provenance import whole_file, write_json
 
 terminal = os.fdopen(os.dup(2), "w")  # the log takes the streams, and a person should see this
 with job.logged(snakemake.log[0]):
-    catalogue = Catalogue(snakemake.config)
-    found = sources.check(catalogue.sources, Path(catalogue.config["sources"]["pins"]))
+    catalogue = catalogue_of(snakemake.config)
+    found = sources.check(catalogue.sources, Path(catalogue.settings.sources.pins))
     report = Path(snakemake.output.report)
     with whole_file(report) as temporary:
         temporary.write_text(sources.table(found, report.parent))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from overtrain.configuration import catalogue_of
 from overtrain.hub import sources
 from overtrain.hub.download import download_checkpoint
 from overtrain.records import job
@@ -14,7 +15,7 @@ with job.logged(snakemake.log[0]):
     work = Path("results/state", "download", snakemake.wildcards.model, folder.name)
     key = f"models.{snakemake.wildcards.model}.hub.checkpoints.{folder.name}"
     model = snakemake.wildcards.model
-    pinned = sources.commits(snakemake.config, "models", model, only=key).get(key)
+    pinned = sources.commits(catalogue_of(snakemake.config), "models", model, only=key).get(key)
     manifest = download_checkpoint(config["repository"], config["revision"], folder, work, pinned)
     origin = job.origin(snakemake, {"checkpoint": manifest["sha256"]})
     write_json(folder / "provenance.json", origin)

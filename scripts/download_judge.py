@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from overtrain.configuration import catalogue_of
 from overtrain.hub import sources
 from overtrain.hub.download import download_checkpoint
 from overtrain.records import job
@@ -12,7 +13,7 @@ with job.logged(snakemake.log[0]):
     config = json.loads(snakemake.params.config)
     judge, folder = snakemake.wildcards.judge, Path(snakemake.output.model)
     work = Path("results/state/judges", judge)
-    pinned = sources.commits(snakemake.config, "judges", judge).get(f"judges.{judge}")
+    pinned = sources.commits(catalogue_of(snakemake.config), "judges", judge).get(f"judges.{judge}")
     manifest = download_checkpoint(
         config["repository"], config["revision"], folder, work, pinned, architectures=None
     )

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from overtrain.config.catalogue import Catalogue
+from overtrain.configuration import catalogue_of
 from overtrain.data import prompts
 from overtrain.measuring import alpaca, responses
 from overtrain.measuring.judges import open_judge
@@ -12,7 +12,7 @@ from overtrain.records.provenance import sha256
 
 with job.logged(snakemake.log[0]):
     w, config = snakemake.wildcards, json.loads(snakemake.params.config)
-    catalogue = Catalogue(snakemake.config)
+    catalogue = catalogue_of(snakemake.config)
     rows = prompts.read(Path(snakemake.input.prompts))
     texts = [row["instruction"] for row in rows]
     files = [Path(path) for path in snakemake.input.responses]
@@ -24,10 +24,10 @@ with job.logged(snakemake.log[0]):
         for name, settings in config["runs"].items()
     }
     state = Path("results/state/verdicts", w.model, w.checkpoint, w.task, f"{w.recipe}.jsonl")
-    name = catalogue.config["evaluations"]["alpaca"]["judge"]
+    name = catalogue.settings.evaluations.alpaca.judge
     gpus = snakemake.resources.get("gpu", 0)
     fetched = next(map(Path, snakemake.input.judge), None)  # other judges are elsewhere
-    with open_judge(name, catalogue.judge, gpus, fetched) as judge:
+    with open_judge(name, catalogue.judge.model_dump(), gpus, fetched) as judge:
         verdicts, found = alpaca.judge_sweep(
             rows,
             runs,

@@ -7,7 +7,7 @@ from overtrain.records import job, measurements
 
 with job.logged(snakemake.log[0]):
     own = tuned.Measured(snakemake)
-    suite, folder = own.catalogue.suite, Path(snakemake.input.suite)
+    suite, folder = own.catalogue.suite.model_dump(), Path(snakemake.input.suite)
     manifest = benchmarks.read_manifest(folder)
     if tuned.diverged(own.model):
         found = benchmarks.diverged(manifest, suite)

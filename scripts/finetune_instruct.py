@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from overtrain.config.catalogue import Catalogue
+from overtrain.configuration import catalogue_of
 from overtrain.measuring.sweep import Sweep
 from overtrain.measuring.tuned import state_of
 from overtrain.records import job, measurements
@@ -15,7 +15,7 @@ with job.logged(snakemake.log[0]):
     sweep = Sweep(snakemake)
     w, config = snakemake.wildcards, json.loads(snakemake.params.config)
     model = Path(snakemake.output.model)
-    resources = Catalogue(snakemake.config).sized("finetune_instruct", w.model)
+    resources = catalogue_of(snakemake.config).sized("finetune_instruct", w.model).model_dump()
     gpus = gpus_for(resources["gpu"], torch.cuda.device_count())
     rows = finetune_instruct(
         sweep.checkpoint,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from overtrain.configuration import catalogue_of
 from overtrain.hub import sources
 from overtrain.measuring import benchmarks
 from overtrain.records import job
@@ -10,5 +11,5 @@ from overtrain.records import job
 with job.logged(snakemake.log[0]):
     name, folder = snakemake.wildcards.suite, Path(snakemake.output.suite)
     suite = json.loads(snakemake.params.config)
-    suite = sources.pin(snakemake.config, "benchmark_suites", name, suite)
+    suite = sources.pin(catalogue_of(snakemake.config), "benchmark_suites", name, suite)
     benchmarks.prepare(name, suite, folder, job.origin(snakemake, {}))

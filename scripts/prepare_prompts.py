@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from overtrain.configuration import catalogue_of
 from overtrain.data import prompts
 from overtrain.hub import sources
 from overtrain.records import job
@@ -11,6 +12,6 @@ from overtrain.records.provenance import sha256
 with job.logged(snakemake.log[0]):
     settings = json.loads(snakemake.params.config)
     name, path = snakemake.wildcards.prompts, Path(snakemake.output.prompts)
-    settings = sources.pin(snakemake.config, "prompts", name, settings)
+    settings = sources.pin(catalogue_of(snakemake.config), "prompts", name, settings)
     data = {path: sha256(Path(path)) for path in snakemake.input}
     prompts.prepare(name, settings, Path("results/tasks"), path, job.origin(snakemake, data))

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from configuration import PAPERS, ROOT, at_scale, catalogue_of
 
-from overtrain.config.catalogue import WITH_STATISTICS, Catalogue, Checkpoint, tokens_of
+from overtrain.config.catalogue import WITH_STATISTICS
+from overtrain.config.models import Checkpoint
+from overtrain.config.units import tokens_of
 
-ROOT = Path(__file__).parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = PAPERS
 PAPER = "overtrained"
 OTHER = {"revision": "main", "tokens": "1B"}
 POINTS = CONFIG["models"]["OLMo-1B"]["hub"]["checkpoints"]
@@ -51,21 +52,21 @@ def config() -> dict:
 
 @pytest.mark.parametrize(("name", "arguments"), SLICES.items(), ids=SLICES)
 def test_a_slice_is_text_that_no_order_of_keys_changes(config, name, arguments):
-    slice_ = getattr(Catalogue(config), name)(*arguments)
+    slice_ = getattr(catalogue_of(config), name)(*arguments)
     assert isinstance(slice_, str) and json.loads(slice_)
-    assert getattr(Catalogue(backwards(config)), name)(*arguments) == slice_
+    assert getattr(catalogue_of(backwards(config)), name)(*arguments) == slice_
 
 
 def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple]) -> set[str]:
     """Names of the `slices`, {name: (method, *arguments)}, that setting a key changes."""
-    before = Catalogue(config)
+    before = catalogue_of(config)
     *parents, last = path.split(".")
     level = config
     for key in parents:
         level = level[key]
     assert level[last] != value
     level[last] = value
-    after = Catalogue(config)
+    after = catalogue_of(config)
     return {
         name
         for name, (method, *own) in slices.items()
@@ -165,7 +166,7 @@ def test_a_slice_of_the_theory_holds_its_own_experiment_only(config, path, value
 
 STUDY = "amuro_char"
 PUBLISHED = {
-    "files": ("published_slice", STUDY),
+    "files": ("released_numbers_slice", STUDY),
     "reading": ("reading_slice", STUDY),
     "aggregate": ("aggregate_slice", STUDY, "fig04"),
     "figure": ("figure_slice", STUDY, "fig04"),
@@ -181,22 +182,22 @@ DRAWN = {"figure", "table"}
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_slice_of_published_numbers_is_text_that_no_order_of_keys_changes(config, name):
     method, *arguments = PUBLISHED[name]
-    slice_ = getattr(Catalogue(config), method)(*arguments)
+    slice_ = getattr(catalogue_of(config), method)(*arguments)
     assert isinstance(slice_, str) and json.loads(slice_)
     turned = backwards(config)
     turned[STUDY]["tasks"] = config[STUDY]["tasks"]  # whose order is the paper's
-    assert getattr(Catalogue(turned), method)(*arguments) == slice_
+    assert getattr(catalogue_of(turned), method)(*arguments) == slice_
 
 
 @pytest.mark.parametrize(
     ("path", "value", "changes"),
     [
         # Where files come from is no property of them; their hashes say what they are.
-        ("published.amuro_char.url", "https://example.org/{file}", set()),
-        ("published.amuro_char.commit", "0" * 40, set()),
-        ("published.amuro_char.local", "copies", set()),
-        ("published.amuro_char.download", False, set()),
-        ("published.amuro_char.files", {"all_perf_table.csv": "0" * 64}, {"files"}),
+        ("released_numbers.amuro_char.url", "https://example.org/{file}", set()),
+        ("released_numbers.amuro_char.commit", "0" * 40, set()),
+        ("released_numbers.amuro_char.local", "copies", set()),
+        ("released_numbers.amuro_char.download", False, set()),
+        ("released_numbers.amuro_char.files", {"all_perf_table.csv": "0" * 64}, {"files"}),
         ("amuro_char.checkpoints", ["step1000", "main"], {"reading"} | DRAWN),
         ("amuro_char.model", "OLMo-7B", {"reading"}),
         ("amuro_char.shots", 2, {"aggregate", "table aggregate"}),
@@ -240,7 +241,7 @@ def test_a_slice_of_published_numbers_holds_its_own(config, path, value, changes
 def test_an_aggregate_of_published_numbers_asks_for_what_its_target_names(
     config, name, evaluations, prompts
 ):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     only = catalogue.only(catalogue.target(STUDY, name))
     assert set(only) == {"evaluation", "prompt", "shots"}
     assert set(only["evaluation"]) == evaluations
@@ -258,7 +259,7 @@ def test_only_aggregates_by_tokens_depend_on_the_statistics_settings(config):
 
 
 def test_aggregates_of_other_papers_keep_every_value(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     assert catalogue.only(catalogue.target(PAPER, "fig05")) == {}
 
 
@@ -266,16 +267,16 @@ def test_aggregates_of_other_papers_keep_every_value(config):
 def test_a_target_takes_published_numbers_ours_or_both(config, kind, name):
     mine = ["results/measurements/a.parquet", "results/measurements/b.parquet"]
     config[STUDY]["measurements"] = mine
-    theirs = ["results/measurements/published/amuro_char.parquet"]
+    theirs = ["results/measurements/released_numbers/amuro_char.parquet"]
     found = {}
     for source in ("published", "ours", "both"):
         config[kind][STUDY][name]["source"] = source
-        found[source] = Catalogue(config).measurements(STUDY, name)
+        found[source] = catalogue_of(config).measurements(STUDY, name)
     assert found == {"published": theirs, "ours": mine, "both": theirs + mine}
 
 
 def test_only_tables_of_measurements_have_an_aggregate(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     found = {
         (paper, table): catalogue.table_aggregate(paper, table)
         for paper, table in catalogue.targets("tables")
@@ -290,14 +291,14 @@ def test_only_tables_of_measurements_have_an_aggregate(config):
 def away(config, tmp_path, monkeypatch) -> dict:
     """A configuration in an empty folder that may not use the network."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OVERTRAIN_PUBLISHED", raising=False)
-    config["published"][STUDY] |= {"download": False, "local": None}
+    monkeypatch.delenv("OVERTRAIN_RELEASED_NUMBERS", raising=False)
+    config["released_numbers"][STUDY] |= {"download": False, "local": None}
     return config
 
 
 def copies(root: Path, config: dict) -> str:
     """A folder with (empty) copies of the released files."""
-    for name in config["published"][STUDY]["files"]:
+    for name in config["released_numbers"][STUDY]["files"]:
         path = root / "copies" / STUDY / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -305,7 +306,7 @@ def copies(root: Path, config: dict) -> str:
 
 
 def left_out(config: dict, kind: str) -> set[tuple[str, str]]:
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     every, here = (list(catalogue.targets(kind, here=here)) for here in (False, True))
     assert [target for target in every if target in here] == here
     return set(every) - set(here)
@@ -315,9 +316,12 @@ def test_what_needs_published_numbers_that_are_not_here_is_left_out_and_only_tha
     assert left_out(away, "figures") == {(STUDY, name) for name in away["figures"][STUDY]}
     tables = {"table5", "transfer", "transfer_cells"}  # the others are settings
     assert left_out(away, "tables") == {(STUDY, name) for name in tables}
-    (line,) = Catalogue(away).absent.values()
-    assert "\n" not in line and line.startswith("the published numbers of amuro_char are not here")
-    assert "published.amuro_char.download is false" in line and "OVERTRAIN_PUBLISHED" in line
+    (line,) = catalogue_of(away).absent.values()
+    assert "\n" not in line and line.startswith("the released numbers of amuro_char are not here")
+    assert (
+        "released_numbers.amuro_char.download is false" in line
+        and "OVERTRAIN_RELEASED_NUMBERS" in line
+    )
 
 
 def test_a_figure_of_our_numbers_alone_is_not_left_out(away):
@@ -331,25 +335,25 @@ def test_a_figure_of_our_numbers_alone_is_not_left_out(away):
 @pytest.mark.parametrize("way", ["download", "local", "environment", "results"])
 def test_published_numbers_that_can_be_had_are_asked_for(away, way, tmp_path, monkeypatch):
     if way == "download":
-        away["published"][STUDY]["download"] = True
+        away["released_numbers"][STUDY]["download"] = True
     elif way == "local":
-        away["published"][STUDY]["local"] = copies(tmp_path, away)
+        away["released_numbers"][STUDY]["local"] = copies(tmp_path, away)
     elif way == "environment":
-        monkeypatch.setenv("OVERTRAIN_PUBLISHED", copies(tmp_path, away))
+        monkeypatch.setenv("OVERTRAIN_RELEASED_NUMBERS", copies(tmp_path, away))
     else:
-        Path("results/published/amuro_char").mkdir(parents=True)
-    assert Catalogue(away).absent == {}
+        Path("results/released_numbers/amuro_char").mkdir(parents=True)
+    assert catalogue_of(away).absent == {}
     assert left_out(away, "figures") == left_out(away, "tables") == set()
 
 
 def test_a_folder_that_lacks_a_file_is_none(away, tmp_path):
-    away["published"][STUDY]["local"] = copies(tmp_path, away)
+    away["released_numbers"][STUDY]["local"] = copies(tmp_path, away)
     next((tmp_path / "copies" / STUDY).iterdir()).unlink()
-    assert set(Catalogue(away).absent) == {STUDY}
+    assert set(catalogue_of(away).absent) == {STUDY}
 
 
 def test_targets_of_a_study_print_its_order_titles_and_metrics(config):
-    settings = json.loads(Catalogue(config).figure_slice(STUDY, "fig03"))
+    settings = json.loads(catalogue_of(config).figure_slice(STUDY, "fig03"))
     assert settings["checkpoints"] == config[STUDY]["checkpoints"]
     assert settings["evaluations"] == config[STUDY]["evaluations"]
     assert settings["trained_on"] == config[STUDY]["trained_on"]
@@ -365,10 +369,10 @@ def test_tokens_of_a_budgets_name(budget, tokens):
 
 
 def test_seeds_beyond_zero_are_in_the_checkpoints_name_and_rename_no_other(config):
-    one = Catalogue(config).checkpoints("OLMo-15M")
+    one = catalogue_of(config).checkpoints("OLMo-15M")
     assert [c.name for c in one] == ["4B", "8B", "16B", "32B", "64B", "128B"]
     config["models"]["OLMo-15M"] |= {"seeds": [0, 3], "budgets": ["16B", "8B"]}
-    two = Catalogue(config)
+    two = catalogue_of(config)
     assert two.checkpoints("OLMo-15M") == [
         Checkpoint("OLMo-15M", "8B", 8 * 10**9, 0),
         Checkpoint("OLMo-15M", "8B-seed3", 8 * 10**9, 3),
@@ -377,7 +381,7 @@ def test_seeds_beyond_zero_are_in_the_checkpoints_name_and_rename_no_other(confi
     ]
     slices = [two.pretraining_slice("OLMo-15M", name) for name in ("8B", "8B-seed3")]
     assert [json.loads(s)["seed"] for s in slices] == [0, 3]
-    assert slices[0] == Catalogue(CONFIG).pretraining_slice("OLMo-15M", "8B")
+    assert slices[0] == catalogue_of(CONFIG).pretraining_slice("OLMo-15M", "8B")
 
 
 BUDGETS = CONFIG["models"]["OLMo-30M"]["budgets"]
@@ -395,7 +399,7 @@ SIX = CONFIG["task_sets"]["six"]
     ],
 )
 def test_a_figure_asks_for_its_own_measurements_only(config, figure, tasks, evaluations):
-    files = Catalogue(config).measurements(PAPER, figure)
+    files = catalogue_of(config).measurements(PAPER, figure)
     assert len(set(files)) == len(files)
     assert set(files) == {
         f"results/measurements/OLMo-30M/{budget}/{task}/default/{evaluation}.parquet"
@@ -431,7 +435,7 @@ def test_figures_30_to_64_are_those_of_the_papers_table(config, first, column):
     model, recipe = SETTINGS[first]
     plot, shown, read = COLUMNS[column]
     figure = f"fig{first + column}"
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     settings = json.loads(catalogue.figure_slice(PAPER, figure))
     assert settings["plot"] == plot
     rows = [{"evaluation": shown, "quantity": "absolute"}]
@@ -450,7 +454,7 @@ def test_figures_30_to_64_are_those_of_the_papers_table(config, first, column):
 def test_titles_of_figures_30_to_64_differ_and_say_the_setting(config):
     config["recipes"]["batch256"]["batch_size"] = 16
     config["model_sets"]["small"] = ["OLMo-4K"]
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     titles = [json.loads(catalogue.figure_slice(PAPER, f"fig{n}"))["title"] for n in range(30, 65)]
     assert len(set(titles)) == 35
     assert all(title.startswith("Batch size 16: ") for title in titles[:5])
@@ -460,7 +464,7 @@ def test_titles_of_figures_30_to_64_differ_and_say_the_setting(config):
 
 def test_the_schematic_has_no_measurements_and_no_scale(config):
     config["scale"] = "demo scale"
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     assert catalogue.figure_aggregate(PAPER, "fig07") == []
     assert json.loads(catalogue.figure_slice(PAPER, "fig07"))["scale"] is None
     others = [target for target in catalogue.targets("figures") if target[1] != "fig07"]
@@ -474,7 +478,7 @@ def test_a_stand_in_says_what_it_stands_for_beside_the_others_of_the_figure(conf
     tasks["sympy_docs"]["stands_for"] = "gsm8k"  # one name needs no list
     tasks["two_packages"]["stands_for"] = ["mr", "rte"]
     tasks["same_docstring"]["stands_for"] = ["rte", "boolq"]
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     ten = config["task_sets"]["all"]
     assert catalogue.task_titles(["sympy_docs", "mr", "two_packages"], ten) == {
         "sympy_docs": "sympy docs\n(for GSM8K)",
@@ -494,7 +498,7 @@ def test_a_stand_in_says_what_it_stands_for_beside_the_others_of_the_figure(conf
 def test_a_panel_names_only_tasks_that_the_papers_figure_has(config):
     papers = config["task_sets"]
     config["task_sets"] = papers | {"six": ["six_packages"], "interpolation": ["six_packages"]}
-    catalogue = Catalogue(config, papers)
+    catalogue = catalogue_of(config)
     titles = [json.loads(catalogue.figure_slice(PAPER, f))["titles"] for f in ("fig05", "fig10")]
     assert [title["six_packages"].split("\n")[1] for title in titles] == [
         "(for TREC)",
@@ -504,9 +508,9 @@ def test_a_panel_names_only_tasks_that_the_papers_figure_has(config):
 
 @pytest.mark.parametrize("tasks", ["six", "all"])
 def test_the_demos_stand_ins_cover_the_papers_tasks_once_each(tasks):
-    overlay = yaml.safe_load((ROOT / "profiles/demo/overlay.yaml").read_text())
+    overlay = at_scale("profiles/demo/overlay.yaml")
     papers = CONFIG["task_sets"][tasks]
-    titles = Catalogue(CONFIG).task_titles(overlay["task_sets"][tasks], papers)
+    titles = catalogue_of(CONFIG).task_titles(overlay["task_sets"][tasks], papers)
     named = " ".join(title.split("\n(for ")[1].rstrip(")") for title in titles.values())
     assert all(len(title.splitlines()) <= 3 for title in titles.values())
     found = named.replace(",", " ").split()
@@ -514,7 +518,7 @@ def test_the_demos_stand_ins_cover_the_papers_tasks_once_each(tasks):
 
 
 def test_the_noise_figure_asks_for_no_fine_tune(config):
-    files = Catalogue(config).measurements(PAPER, "fig03")
+    files = catalogue_of(config).measurements(PAPER, "fig03")
     assert files == [f"results/measurements/OLMo-30M/{b}/gaussian.parquet" for b in BUDGETS]
 
 
@@ -529,7 +533,7 @@ def test_the_noise_figure_asks_for_no_fine_tune(config):
 )
 def test_a_theory_figure_asks_for_its_experiment_and_says_no_scale(config, figure, experiment):
     config["scale"] = "demo scale"
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     files = [f"results/measurements/theory/{experiment}.parquet"]
     assert catalogue.measurements(PAPER, figure) == files
     settings = json.loads(catalogue.figure_slice(PAPER, figure))
@@ -539,14 +543,14 @@ def test_a_theory_figure_asks_for_its_experiment_and_says_no_scale(config, figur
 
 def test_a_theory_figure_knows_the_ratios_of_its_spectra(config):
     for figure in ("theory_sensitivity", "theory_tradeoff"):
-        settings = json.loads(Catalogue(config).figure_slice(PAPER, figure))
+        settings = json.loads(catalogue_of(config).figure_slice(PAPER, figure))
         assert set(settings["spectra"]) <= set(settings["ratios"])
         assert settings["ratios"]["alpha3"] == [3.0, 3.0]
 
 
 def test_the_sharpness_figure_asks_for_every_checkpoint_and_says_the_scale(config):
     config["scale"] = "demo scale"
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     files = catalogue.measurements(PAPER, "theory_sharpness")
     assert files == [f"results/measurements/OLMo-30M/{b}/sharpness.parquet" for b in BUDGETS]
     settings = json.loads(catalogue.figure_slice(PAPER, "theory_sharpness"))
@@ -583,16 +587,16 @@ def test_a_slice_of_a_direction_holds_its_own_settings_only(config, path, value,
 
 
 def test_a_lambda_that_another_panel_shows_is_not_measured_again(config):
-    slice_ = Catalogue(config).interpolation_slice("OLMo-30M", "fine_tuning")
+    slice_ = catalogue_of(config).interpolation_slice("OLMo-30M", "fine_tuning")
     own = config["interpolation"]["fine_tuning"]
     own["near"], own["wide"] = [*own["near"], 0.25], [x for x in own["wide"] if x not in (0, 0.25)]
-    assert Catalogue(config).interpolation_slice("OLMo-30M", "fine_tuning") == slice_
+    assert catalogue_of(config).interpolation_slice("OLMo-30M", "fine_tuning") == slice_
     assert 0.0 in json.loads(slice_)["lambdas"]
 
 
 def test_the_direction_figures_ask_for_the_last_budgets_of_the_first_seed(config):
     config["models"]["OLMo-30M"]["seeds"] = [0, 1]
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     folder = "results/measurements/OLMo-30M"
     files = [f"{folder}/{b}/interpolation.parquet" for b in ("32B", "64B", "128B")]
     assert catalogue.measurements(PAPER, "fig09") == files
@@ -601,18 +605,18 @@ def test_the_direction_figures_ask_for_the_last_budgets_of_the_first_seed(config
     config["models"]["OLMo-30M"]["seeds"] = [1]
     config["interpolation"]["last"] = 1
     files = [f"{folder}/128B-seed1/interpolation.parquet"]
-    assert Catalogue(config).measurements(PAPER, "fig09") == files
+    assert catalogue_of(config).measurements(PAPER, "fig09") == files
 
 
 def test_the_direction_figures_know_their_panels(config):
     for figure, direction in (("fig09", "gaussian"), ("fig10", "fine_tuning")):
-        settings = json.loads(Catalogue(config).figure_slice(PAPER, figure))
+        settings = json.loads(catalogue_of(config).figure_slice(PAPER, figure))
         own = config["interpolation"][direction]
         assert (settings["near"], settings["wide"]) == (own["near"], own["wide"])
 
 
 def test_figure_65_asks_for_noise_alone_on_ours_and_on_released_models_of_one_text(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     files = catalogue.measurements(PAPER, "fig65")
     released = ("OLMo-1B", "OLMo-2-7B", "LLM360-Amber")
     points = {m: BUDGETS for m in ("OLMo-15M", "OLMo-90M")}
@@ -626,7 +630,7 @@ def test_figure_65_asks_for_noise_alone_on_ours_and_on_released_models_of_one_te
 
 
 def test_a_released_models_checkpoints_are_the_hubs_with_their_budgets(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     assert catalogue.checkpoints("OLMo-1B")[-1] == Checkpoint("OLMo-1B", "3.1T", 3094 * 10**9, 0)
     assert json.loads(catalogue.download_slice("OLMo-1B", "3.1T")) == {
         "repository": "allenai/OLMo-1B-hf",
@@ -640,7 +644,7 @@ def test_a_released_models_checkpoints_are_the_hubs_with_their_budgets(config):
 
 def test_a_released_checkpoint_that_is_null_is_left_out(config):
     config["models"]["LLM360-Amber"]["hub"]["checkpoints"]["1.3T"] = None
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     assert [c.name for c in catalogue.checkpoints("LLM360-Amber")][-1] == "1.1T"
     assert "models.LLM360-Amber.hub.checkpoints.1.3T" not in catalogue.sources
     assert "models.LLM360-Amber.hub.checkpoints.1.1T" in catalogue.sources
@@ -649,33 +653,36 @@ def test_a_released_checkpoint_that_is_null_is_left_out(config):
 
 
 def test_every_checkpoint_is_made_by_one_rule(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     patterns = [catalogue.models_of(study) for study in ("controlled", "released")]
     for model in [*config["models"], "OLMo-1Bx", "OLMoX1B", "OLMo"]:
         matches = [bool(re.fullmatch(pattern, model)) for pattern in patterns]
         assert sum(matches) == (model in config["models"]), model
     config["models"] = {m: s for m, s in config["models"].items() if "hub" not in s}
-    assert not re.search(Catalogue(config).models_of("released"), "OLMo-1B")
+    assert not re.search(catalogue_of(config).models_of("released"), "OLMo-1B")
 
 
 def test_released_models_are_perturbed_with_resources_of_their_own(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     of = {m: catalogue.perturbation_resources(m) for m in ("OLMo-15M", "OLMo-2-7B")}
-    assert of["OLMo-15M"] == config["resources"]["perturb"]
-    assert of["OLMo-2-7B"]["mem_mb"] >= 29_200 + 5_000  # float32 weights, noise of a tensor
+    assert of["OLMo-15M"].plain() == config["resources"]["perturb"]
+    assert of["OLMo-2-7B"].mem_mb >= 29_200 + 5_000  # float32 weights, noise of a tensor
 
 
 def test_runtime_grows_with_tokens_and_attempts_up_to_the_limit(config):
     config["models"]["OLMo-30M"]["tokens_per_second"] = 4e9 / 60 / 100  # 4B in 100 minutes
-    catalogue = Catalogue(config)
-    minutes = [catalogue.runtime("OLMo-30M", b, a) for b, a in (("4B", 1), ("8B", 1), ("4B", 2))]
-    assert minutes == [180, 330, 360]
-    assert catalogue.runtime("OLMo-30M", "128B", 3) == config["resources"]["pretrain"]["runtime"]
+    catalogue = catalogue_of(config)
+
+    def minutes(budget: str, attempt: int) -> int:
+        return catalogue.pretraining_minutes("OLMo-30M", budget, attempt)
+
+    assert [minutes(*own) for own in (("4B", 1), ("8B", 1), ("4B", 2))] == [180, 330, 360]
+    assert minutes("128B", 3) == config["resources"]["pretrain"]["runtime"]
 
 
 def test_the_catalogue_imports_nothing_heavy():
     code = (
-        "import sys, overtrain.config.catalogue, overtrain.config.check;"
+        "import sys, overtrain.configuration, overtrain.config.check;"
         "print({'torch', 'transformers', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules))"
     )
     found = subprocess.run(
@@ -685,11 +692,11 @@ def test_the_catalogue_imports_nothing_heavy():
 
 
 def test_a_judges_model_is_downloaded_if_a_job_here_loads_or_serves_it(config, tmp_path):
-    assert Catalogue(config).judge_folder() == ["results/judges/llama3_70b"]
+    assert catalogue_of(config).judge_folder() == ["results/judges/llama3_70b"]
     config["judges"]["llama3_70b"]["model"] = str(tmp_path)
-    assert Catalogue(config).judge_folder() == []
-    assert not re.fullmatch(Catalogue(config).fetched_judges(), "llama3_70b")
+    assert catalogue_of(config).judge_folder() == []
+    assert not re.fullmatch(catalogue_of(config).fetched_judges(), "llama3_70b")
     for judge in ("endpoint", "answer_overlap"):
         config["evaluations"]["alpaca"]["judge"] = judge
-        assert Catalogue(config).judge_folder() == []
-        assert not re.fullmatch(Catalogue(config).fetched_judges(), judge)
+        assert catalogue_of(config).judge_folder() == []
+        assert not re.fullmatch(catalogue_of(config).fetched_judges(), judge)

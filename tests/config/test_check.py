@@ -1,68 +1,35 @@
 """Every kind of fault in a configuration is one line: the key, its value, and what is allowed."""
 
-import copy
-import json
-from functools import reduce
-from pathlib import Path
-
 import pytest
 import yaml
+from configuration import DELETE, PAPERS, at_scale, changed, checked
 
 from overtrain import PipelineError
-from overtrain.config.check import SCHEMA, check
-from overtrain.figures.aggregate import READS
-
-ROOT = Path(__file__).parents[2]
-BASE = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text())))  # no shared parts
-DELETE = object()
 
 
-def changed(path: str, value: object) -> dict:
-    """config.yaml with one key, written as a/b/c, set or deleted."""
-    config = copy.deepcopy(BASE)
-    *parents, last = [int(key) if key.isdigit() else key for key in path.split("/")]
-    level = reduce(lambda level, key: level[key], parents, config)
-    if value is DELETE:
-        del level[last]
-    else:
-        level[last] = value
-    return config
-
-
-def merged(base: dict, overlay: dict) -> dict:
-    """What Snakemake makes of a configuration file laid over another."""
-    result = dict(base)
-    for key, value in overlay.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = merged(base[key], value) if both else value
-    return result
-
-
-def message(config: dict, overlay: dict | None = None) -> str:
+def message(config: dict) -> str:
+    """The one line of a configuration's first fault."""
     with pytest.raises(PipelineError) as caught:
-        check(config, BASE, overlay or {})
+        checked(config)
     text = str(caught.value)
     assert "\n" not in text
     return text
 
 
 def test_the_papers_configuration_is_valid():
-    check(BASE, BASE, {})
+    checked(PAPERS)
 
 
-@pytest.mark.parametrize("names", [["tests/tiny.yaml"], ["profiles/evidence/overlay.yaml"]])
+@pytest.mark.parametrize("names", [[], ["tests/tiny.yaml"], ["profiles/evidence/overlay.yaml"]])
 def test_overlays_are_valid_over_the_demos(names):
-    config = BASE
-    for name in ["profiles/demo/overlay.yaml", *names]:
-        overlay = yaml.safe_load((ROOT / name).read_text())
-        config = merged(config, overlay)
-        check(config, BASE, overlay)
+    checked(at_scale("profiles/demo/overlay.yaml", *names))
 
 
 OVERTRAINED = "figures/overtrained"
 FIG05 = f"{OVERTRAINED}/fig05"
 TRADEOFF = "figures/overtrained/theory_tradeoff"
-RELEASED = "published/amuro_char"
+RELEASED = "released_numbers/amuro_char"
+FILES = "released_numbers.amuro_char.files"
 STUDY = "figures/amuro_char"
 TRANSFER = "tables/amuro_char/transfer"
 FAULTS = {
@@ -141,14 +108,14 @@ FAULTS = {
         ["fig30.title is 'Batch {batch}'", "in braces it may name models, ", "batch_size"],
     ),
     "unknown word in an index": (
-        "tables/overtrained/table6/rows/0/title",
+        "tables/overtrained/table5/columns/0/title",
         "{batch}",
-        ["table6: a title is '{batch}'", "batch_size"],
+        ["table5: a title is '{batch}'", "models"],
     ),
     "an empty cell in an index": (
-        "tables/overtrained/table6/rows/0/match/recipe",
-        "batch64",
-        ["table6: no figure of overtrained has all of", '"batch64"', "Pre-training perplexity"],
+        "tables/overtrained/table5/rows/0/match/tasks",
+        "tulip",
+        ["table5: no figure of overtrained has all of", '"tulip"', "{models}, tuned"],
     ),
     "missing constant of the schematic": (
         f"{OVERTRAINED}/fig07/formula/alpha",
@@ -476,42 +443,50 @@ FAULTS = {
         ["figures.overtrained.theory_sharpness: ", "'models' is missing"],
     ),
     "no resources of a rule": ("resources/theory", DELETE, ["resources: ", "'theory' is missing"]),
-    "no released numbers": ("published", DELETE, ["'published' is missing"]),
+    "no released numbers": ("released_numbers", DELETE, ["'released_numbers' is missing"]),
     "a commit by its short name": (
         f"{RELEASED}/commit",
         "8b79c39",
-        ["published.amuro_char.commit is ", '"8b79c39"', "Full SHA"],
+        ["released_numbers.amuro_char.commit is ", '"8b79c39"', "Full SHA"],
     ),
     "an address without the file": (
         f"{RELEASED}/url",
         "https://example.org/{commit}",
-        ["published.amuro_char.url is ", "{file}"],
+        ["released_numbers.amuro_char.url is ", "{file}"],
     ),
     "a hash of another kind": (
         f"{RELEASED}/files",
         {"one.csv": "d41d8cd98f00b204e9800998ecf8427e"},
-        ["published.amuro_char.files.one.csv is ", "d41d8cd98f00b204e9800998ecf8427e", "SHA-256"],
+        [
+            "released_numbers.amuro_char.files.one.csv is ",
+            "d41d8cd98f00b204e9800998ecf8427e",
+            "SHA-256",
+        ],
     ),
-    "no files": (f"{RELEASED}/files", {}, ["published.amuro_char.files is {}", "at least 1"]),
+    "no files": (
+        f"{RELEASED}/files",
+        {},
+        [f"{FILES} is {{}}", "at least 1"],
+    ),
     "wrong key of released numbers": (
         f"{RELEASED}/locale",
         None,
-        ["published.amuro_char: ", "'locale'", "'local'"],
+        ["released_numbers.amuro_char: ", "'locale'", "'local'"],
     ),
     "a number for a folder": (
         f"{RELEASED}/local",
         3,
-        ["published.amuro_char.local is 3", "string or null"],
+        ["released_numbers.amuro_char.local is 3", "string or null"],
     ),
     "text for a switch": (
         f"{RELEASED}/download",
         "no",
-        ["published.amuro_char.download is ", '"no"', "boolean"],
+        ["released_numbers.amuro_char.download is ", '"no"', "boolean"],
     ),
     "released numbers under another name": (
-        "published",
-        {"amuro": BASE["published"]["amuro_char"]},
-        ["published.amuro has no reader", "did you mean 'amuro_char'"],
+        "released_numbers",
+        {"amuro": PAPERS["released_numbers"]["amuro_char"]},
+        ["released_numbers.amuro has no reader", "did you mean 'amuro_char'"],
     ),
     "no study": ("amuro_char", DELETE, ["'amuro_char' is missing"]),
     "a checkpoint of another form": (
@@ -655,57 +630,10 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(path, value, par
     assert not missing, f"{text!r} lacks {missing}"
 
 
-@pytest.mark.parametrize(
-    ("overlay", "parts"),
-    [
-        ({"scal": "demo"}, ["'scale'", "scal,"]),
-        ({"models": {"OLMo-2B": BASE["models"]["OLMo-15M"]}}, ["models.OLMo-2B", "OLMo-15M"]),
-        ({"recipes": {"default": {"epoch": 1}}}, ["recipes.default.epoch", "'epochs'"]),
-        ({"figures": {"overtrained": {"fig7": {}}}}, ["figures.overtrained.fig7", "fig03"]),
-    ],
-)
-def test_an_overlay_adds_no_key(overlay, parts):
-    text = message(merged(BASE, overlay), overlay)
-    assert all(part in text for part in ["overlay adds", *parts]), text
-
-
-def test_an_overlay_replaces_whole_lists_and_leaves_their_neighbours():
-    overlay = {"recipes": {"default": {"learning_rates": [0.1]}}, "task_sets": {"six": ["mr"]}}
-    check(merged(BASE, overlay), BASE, overlay)
-
-
-def alternatives(schema: object, key: str) -> set[str]:
-    """Every allowed value of `key`, wherever the schema speaks of it."""
-    if isinstance(schema, list):
-        return set().union(*(alternatives(part, key) for part in schema))
-    if not isinstance(schema, dict):
-        return set()
-    own = schema.get("properties", {}).get(key, {})
-    found = set(own.get("enum", [])) | ({own["const"]} if "const" in own else set())
-    return found.union(*(alternatives(part, key) for part in schema.values()))
-
-
-def test_schema_and_library_know_the_same_plots_and_tables():
-    from overtrain.figures.plots import PLOTS
-    from overtrain.figures.tables import CONTENTS
-
-    schema = json.loads(SCHEMA.read_text())["properties"]
-    contents = alternatives(schema["tables"], "content")
-    assert alternatives(schema["figures"], "plot") == set(PLOTS)
-    assert contents == set(CONTENTS)
-    measured = {  # contents of tables that are made of measurements
-        settings["content"]
-        for targets in BASE["tables"].values()
-        for settings in targets.values()
-        if "published" in settings
-    }
-    assert set(READS) == set(PLOTS) - {"schematic_regimes"} | measured
-
-
 def test_numbers_of_ours_may_be_shown_once_there_are_some():
     config = changed(f"{STUDY}/fig03/source", "both")
     config["amuro_char"]["measurements"] = ["results/measurements/ours.parquet"]
-    check(config, BASE, {})
+    checked(config)
 
 
 def test_studies_are_sections_with_released_numbers_that_the_library_reads():
@@ -713,22 +641,13 @@ def test_studies_are_sections_with_released_numbers_that_the_library_reads():
     from overtrain.studies.amuro_char import FILES
 
     for study in STUDIES:
-        assert study in BASE and study in BASE["published"]
-    assert set(BASE["published"]["amuro_char"]["files"]) == set(FILES)
+        assert study in PAPERS and study in PAPERS["released_numbers"]
+    assert set(PAPERS["released_numbers"]["amuro_char"]["files"]) == set(FILES)
 
 
-def test_theory_figures_draw_the_experiments_that_the_library_has():
-    from overtrain.studies.theory import EXPERIMENTS
-
-    schema = json.loads(SCHEMA.read_text())["properties"]
-    assert alternatives(schema["figures"], "experiment") == set(EXPERIMENTS)
-    assert set(EXPERIMENTS) <= set(schema["theory"]["properties"])
-
-
-def test_a_published_revision_is_a_checkpoint_that_is_trained():
-    overlay = {"model_sets": {"released_1b": ["OLMo-10K-hub"]}}
-    config = merged(BASE, overlay)
+def test_a_revision_of_a_stand_in_is_a_checkpoint_that_is_trained():
+    config = changed("model_sets/released_1b", ["OLMo-10K-hub"])
     config["models"]["OLMo-10K-hub"]["hub"]["checkpoints"]["0.84M"]["revision"] = "0.85M"
-    text = message(config, overlay)
+    text = message(config)
     assert "models.OLMo-10K-hub.hub.checkpoints.0.84M.revision is '0.85M'" in text
     assert "no checkpoint of OLMo-10K; did you mean '0.84M'?" in text

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
+from configuration import PAPERS
 from conftest import write_task
 from local_hub import run_on_hub, serve
 
@@ -15,7 +15,7 @@ from overtrain.records.provenance import sha256
 
 COMMIT = "a" * 40
 SOURCE = {"dataset": "tatsu-lab/alpaca_eval", "revision": "main", "file": "alpaca_eval.json"}
-CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
+CONFIG = PAPERS
 PREPARE = """
 import json, sys
 from pathlib import Path

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from configuration import PAPERS
 from hypothesis import given
 from hypothesis import strategies as st
 from local_hub import run_on_hub, serve
@@ -22,7 +23,7 @@ from overtrain.data.tokenizer import SYMBOLS, characters
 from overtrain.model.architecture import IGNORE
 from overtrain.records.provenance import sha256
 
-CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())["tasks"]
+CONFIG = PAPERS["tasks"]
 HUB_TASKS = [name for name, task in CONFIG.items() if "dataset" in task["source"]]
 STAND_INS = [name for name, task in CONFIG.items() if "kind" in task["source"]]
 SIZES = {"train": 20, "validation": 6, "test": 8}

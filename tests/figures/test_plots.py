@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from configuration import PAPERS
 from pandas.testing import assert_frame_equal
 from scipy.optimize import minimize_scalar
 
@@ -548,7 +548,7 @@ def test_ten_tasks_are_labelled_at_the_outside_of_two_rows():
 
 # --- the schematic --------------------------------------------------------------------------------
 
-CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
+CONFIG = PAPERS
 FIG07 = CONFIG["figures"]["overtrained"]["fig07"]
 REGIMES = ["constant", "slowly decreasing", "quickly decreasing"]
 

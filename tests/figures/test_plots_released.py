@@ -1,15 +1,15 @@
 """Figures of made-up scores of tuned runs, whose choices of a rate and means are known."""
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from configuration import PAPERS, catalogue_of
 from matplotlib.colors import same_color
 
-from overtrain.config.catalogue import Catalogue
 from overtrain.figures import plots_released as plots
 from overtrain.figures.axes import plt
 from overtrain.records.measurements import SCHEMA
@@ -188,7 +188,7 @@ def test_ticks_are_the_checkpoints_names(scale):
 
 @pytest.fixture
 def config() -> dict:
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    return copy.deepcopy(PAPERS)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def config() -> dict:
     ],
 )
 def test_figures_11_to_22_are_those_of_the_papers_captions(config, figure, model, task, tuned):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     target = json.loads(catalogue.figure_slice("overtrained", figure))
     assert (target["models"], target["tasks"]) == ([model], [task])
     plot = "tuned_scores_by_tokens" if tuned else "rate_scores_by_tokens"
@@ -215,7 +215,7 @@ def test_figures_11_to_22_are_those_of_the_papers_captions(config, figure, model
 
 
 def test_figure_1_needs_win_rates_to_choose_the_rate_and_shows_four_benchmarks(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     files = catalogue.measurements("overtrained", "fig01")
     assert sum(file.endswith("alpaca.parquet") for file in files) == 6
     only = json.loads(catalogue.aggregate_slice("overtrained", "fig01"))["only"]
@@ -223,17 +223,17 @@ def test_figure_1_needs_win_rates_to_choose_the_rate_and_shows_four_benchmarks(c
 
 
 def test_a_runs_slice_holds_its_own_rate_and_seed_only(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     assert len(catalogue.runs("instruct")) == 21
     own = json.loads(catalogue.instruct_slice("instruct", "lr5e-06-seed2"))["recipe"]
     assert (own["learning_rate"], own["seed"]) == (5e-6, 2)
     config["instruction_recipes"]["instruct"]["learning_rates"].append(1.0)
-    again = Catalogue(config).instruct_slice("instruct", "lr5e-06-seed2")
+    again = catalogue_of(config).instruct_slice("instruct", "lr5e-06-seed2")
     assert json.loads(again)["recipe"] == own
 
 
 def test_every_run_is_compared_with_one_run_of_its_model_and_task(config):
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     path = "results/responses/OLMo-2-7B/3.9T/tulu/instruct/lr1e-05-seed0.parquet"
     assert catalogue.reference_responses("OLMo-2-7B", "tulu", "instruct") == path
     assert path in catalogue.responses("OLMo-2-7B", "3.9T", "tulu", "instruct")

@@ -3,18 +3,16 @@
 import copy
 import json
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+from configuration import PAPERS, catalogue_of
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import Catalogue
 from overtrain.figures import tables
 from overtrain.records.measurements import SCHEMA
 
-CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
+CONFIG = PAPERS
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def config() -> dict:
 
 
 def settings(config: dict, table: str, paper: str = "overtrained") -> dict:
-    return json.loads(Catalogue(config).table_slice(paper, table))
+    return json.loads(catalogue_of(config).table_slice(paper, table))
 
 
 def test_parameters_are_counted_as_built(config):

@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from configuration import PAPERS, catalogue_of
 from local_hub import Handler, on_hub, run_on_hub, serve
 
-from overtrain.config.catalogue import Catalogue
 from overtrain.hub import client, sources
 
 ROOT = Path(__file__).parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = PAPERS
 MAIN, OTHER, NEWER = "a" * 40, "b" * 40, "c" * 40
 SECRET = "hf_" + "hidden" * 5
 
@@ -251,7 +250,7 @@ def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
-    catalogue = Catalogue(CONFIG)
+    catalogue = catalogue_of(CONFIG)
     asked = catalogue.sources
     for model in ("OLMo-1B", "OLMo-2-7B", "LLM360-Amber"):
         for name, point in CONFIG["models"][model]["hub"]["checkpoints"].items():
@@ -282,7 +281,7 @@ def test_stand_ins_are_published_here_and_not_asked_for() -> None:
     config = json.loads(json.dumps(CONFIG))
     for name in ("released", "released_1b", "released_7b", "released_amber", "perturbed"):
         config["model_sets"][name] = ["OLMo-10K-hub"]
-    catalogue = Catalogue(config)
+    catalogue = catalogue_of(config)
     assert not any(key.startswith("models.") for key in catalogue.sources)
     assert catalogue.sources_of("models", "OLMo-10K-hub") == {}
     assert catalogue.published_revision("OLMo-10K-hub", "0.84M") == ["results/hub/OLMo-10K/0.84M"]
@@ -291,9 +290,9 @@ def test_stand_ins_are_published_here_and_not_asked_for() -> None:
 
 def test_a_figure_more_changes_the_slice_and_little_of_it_is_printed() -> None:
     config = json.loads(json.dumps(CONFIG))
-    before = Catalogue(config).sources_slice()
+    before = catalogue_of(config).sources_slice()
     config["task_sets"]["hh"] = ["alpaca"]
-    assert Catalogue(config).sources_slice() != before
+    assert catalogue_of(config).sources_slice() != before
     assert len(before) < 200
 
 

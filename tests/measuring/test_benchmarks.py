@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from configuration import PAPERS
 from conftest import sentence
 from local_hub import run_on_hub, serve
 
@@ -22,7 +23,7 @@ from overtrain.records.provenance import sha256
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "profiles" / "demo" / "benchmarks"
-SUITES = yaml.safe_load((ROOT / "config.yaml").read_text())["benchmark_suites"]
+SUITES = PAPERS["benchmark_suites"]
 LENGTHS = (3, 4, 5, 6)  # of the four answers: both accuracies differ
 QUESTIONS, SHOTS = 40, 5  # questions, and examples to draw a prompt's from
 

@@ -206,7 +206,7 @@ from functools import partial
 from types import SimpleNamespace
 import numpy as np, yaml
 from overtrain.model.losses import language_modelling
-from overtrain.memory import resident
+from overtrain.model.memory import resident
 from overtrain.measuring.sweep import Sweep
 from overtrain.model.examples import Examples
 

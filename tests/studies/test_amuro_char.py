@@ -1,8 +1,8 @@
 """The released numbers of "Amuro & Char": how they are read, and what the paper makes of them.
 
 Tests of the paper's numbers need the authors' three CSVs, in ../shared/published/amuro_char or in
-the amuro_char folder of OVERTRAIN_PUBLISHED, and are skipped without them. The others write small
-files of the same form.
+the amuro_char folder of OVERTRAIN_RELEASED_NUMBERS, and are skipped without them. The others write
+small files of the same form.
 """
 
 import json
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+from configuration import PAPERS, catalogue_of
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import Catalogue
 from overtrain.figures import study_tables
 from overtrain.figures.aggregate import aggregate
 from overtrain.figures.plots import PLOTS, plt
@@ -25,8 +24,8 @@ from overtrain.studies import amuro_char
 from overtrain.studies.amuro_char import mean_gains, ratios, with_base
 
 ROOT = Path(__file__).parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-CATALOGUE = Catalogue(CONFIG)
+CONFIG = PAPERS
+CATALOGUE = catalogue_of(CONFIG)
 PAPER = "amuro_char"
 SETTINGS = json.loads(CATALOGUE.reading_slice(PAPER))
 CHECKPOINTS = SETTINGS["checkpoints"]
@@ -39,11 +38,13 @@ ALL, OFFICIAL, INSTRUCTION = amuro_char.FILES
 @pytest.fixture(scope="module")
 def released() -> Path:
     """The folder of the authors' files."""
-    roots = [os.environ.get("OVERTRAIN_PUBLISHED"), ROOT.parent / "shared" / "published"]
+    roots = [os.environ.get("OVERTRAIN_RELEASED_NUMBERS"), ROOT.parent / "shared" / "published"]
     for root in filter(None, roots):
         if all((Path(root) / PAPER / name).is_file() for name in amuro_char.FILES):
             return Path(root) / PAPER
-    pytest.skip("no copies of the authors' CSVs (OVERTRAIN_PUBLISHED names no folder with them)")
+    pytest.skip(
+        "no copies of the authors' CSVs (OVERTRAIN_RELEASED_NUMBERS names no folder with them)"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def table(rows_of, name: str) -> pd.DataFrame:
 
 
 def test_copies_are_the_files_that_are_pinned(released):
-    pinned = CONFIG["published"][PAPER]["files"]
+    pinned = CONFIG["released_numbers"][PAPER]["files"]
     assert {name: sha256(released / name) for name in pinned} == pinned
     assert set(pinned) == set(amuro_char.FILES)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import published_copies
-from overtrain.studies.released_numbers import download_published
+from overtrain.config.catalogue import copies_of
+from overtrain.config.studies import ReleasedNumbers
+from overtrain.studies.released_numbers import fetch
 
 CONTENTS = {"one.csv": b"a,b\n1,2\n", "two.csv": b"c\n" + b"3\n" * 100_000}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,10 +26,10 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def settings(url: str = "http://127.0.0.1:9/{file}", **more: object) -> dict:
+def settings(url: str = "http://127.0.0.1:9/{file}", **more: object) -> ReleasedNumbers:
     files = {name: digest(content) for name, content in CONTENTS.items()}
     common = {"url": url, "commit": COMMIT, "files": files, "local": None, "download": True}
-    return common | more
+    return ReleasedNumbers.model_validate(common | more)
 
 
 def copies(root: Path, **changed: bytes | None) -> Path:
@@ -45,7 +46,7 @@ def copies(root: Path, **changed: bytes | None) -> Path:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """Neither copies nor a proxy of whoever runs the tests."""
-    monkeypatch.delenv("OVERTRAIN_PUBLISHED", raising=False)
+    monkeypatch.delenv("OVERTRAIN_RELEASED_NUMBERS", raising=False)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
 
@@ -55,10 +56,10 @@ def target(tmp_path) -> Path:
     return tmp_path / "results" / SOURCE
 
 
-def fails(target: Path, chosen: dict) -> str:
+def fails(target: Path, chosen: ReleasedNumbers) -> str:
     """The one line of a download that fails and leaves nothing behind."""
     with pytest.raises(PipelineError) as caught:
-        download_published(SOURCE, chosen, target)
+        fetch(SOURCE, chosen, target)
     assert list(target.parent.iterdir()) == []
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -73,27 +74,27 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_copies_are_those_of_the_configuration_before_the_environments(tmp_path, monkeypatch):
     local, other = copies(tmp_path / "local"), copies(tmp_path / "other")
-    assert published_copies(SOURCE, settings()) is None
-    assert published_copies(SOURCE, settings(local=str(local))) == local / SOURCE
-    monkeypatch.setenv("OVERTRAIN_PUBLISHED", str(other))
-    assert published_copies(SOURCE, settings()) == other / SOURCE
-    assert published_copies(SOURCE, settings(local=str(local))) == local / SOURCE
-    monkeypatch.setenv("OVERTRAIN_PUBLISHED", "")
-    assert published_copies(SOURCE, settings()) is None
+    assert copies_of(SOURCE, settings()) is None
+    assert copies_of(SOURCE, settings(local=str(local))) == local / SOURCE
+    monkeypatch.setenv("OVERTRAIN_RELEASED_NUMBERS", str(other))
+    assert copies_of(SOURCE, settings()) == other / SOURCE
+    assert copies_of(SOURCE, settings(local=str(local))) == local / SOURCE
+    monkeypatch.setenv("OVERTRAIN_RELEASED_NUMBERS", "")
+    assert copies_of(SOURCE, settings()) is None
 
 
 def test_an_incomplete_folder_holds_no_copies(tmp_path, monkeypatch):
     local, other = copies(tmp_path / "local", two=None), copies(tmp_path / "other")
-    assert published_copies(SOURCE, settings(local=str(local))) is None
-    assert published_copies("another", settings(local=str(other))) is None
-    monkeypatch.setenv("OVERTRAIN_PUBLISHED", str(other))
-    assert published_copies(SOURCE, settings(local=str(local))) == other / SOURCE
+    assert copies_of(SOURCE, settings(local=str(local))) is None
+    assert copies_of("another", settings(local=str(other))) is None
+    monkeypatch.setenv("OVERTRAIN_RELEASED_NUMBERS", str(other))
+    assert copies_of(SOURCE, settings(local=str(local))) == other / SOURCE
 
 
 def test_copies_are_taken_without_a_server(tmp_path, target):
     root = copies(tmp_path / "local")
     (root / SOURCE / "more.csv").write_bytes(b"not asked for")
-    download_published(SOURCE, settings(local=str(root), download=False), target)
+    fetch(SOURCE, settings(local=str(root), download=False), target)
     assert contents(target) == CONTENTS
     assert [path.name for path in target.parent.iterdir()] == [SOURCE]
 
@@ -105,15 +106,15 @@ def test_a_copy_of_another_hash_is_one_line(tmp_path, target, which):
     text = fails(target, settings(local=str(root)))
     assert text == (
         f"{root / SOURCE / name}: its SHA-256 is {digest(b'changed' + bytes([10]))}; "
-        f"published.{SOURCE}.files.{name} is {digest(CONTENTS[name])}"
+        f"released_numbers.{SOURCE}.files.{name} is {digest(CONTENTS[name])}"
     )
 
 
 def test_a_failure_leaves_what_was_there(tmp_path, target):
-    download_published(SOURCE, settings(local=str(copies(tmp_path / "good"))), target)
+    fetch(SOURCE, settings(local=str(copies(tmp_path / "good"))), target)
     bad = copies(tmp_path / "bad", two=b"")
     with pytest.raises(PipelineError):
-        download_published(SOURCE, settings(local=str(bad)), target)
+        fetch(SOURCE, settings(local=str(bad)), target)
     assert contents(target) == CONTENTS
     assert [path.name for path in target.parent.iterdir()] == [SOURCE]
 
@@ -177,7 +178,7 @@ def address(server: ThreadingHTTPServer, way: str) -> str:
 
 def test_files_come_from_their_address_at_the_commit(server, target):
     server.asked.clear()
-    download_published(SOURCE, settings(address(server, "good")), target)
+    fetch(SOURCE, settings(address(server, "good")), target)
     assert contents(target) == CONTENTS
     assert server.asked == [f"/good/{COMMIT}/{name}" for name in CONTENTS]
     assert [path.name for path in target.parent.iterdir()] == [SOURCE]
@@ -186,7 +187,7 @@ def test_files_come_from_their_address_at_the_commit(server, target):
 def test_a_server_is_not_asked_for_what_there_are_copies_of(server, tmp_path, target):
     server.asked.clear()
     root = copies(tmp_path / "local")
-    download_published(SOURCE, settings(address(server, "good"), local=str(root)), target)
+    fetch(SOURCE, settings(address(server, "good"), local=str(root)), target)
     assert contents(target) == CONTENTS and server.asked == []
 
 

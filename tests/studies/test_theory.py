@@ -4,18 +4,16 @@ That the closed forms are right is in test_linear_network.py; here is that the e
 what they say, and that the paper's statements show in what is simulated of config.yaml.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from configuration import PAPERS
 
 from overtrain.records import measurements
 from overtrain.studies import linear_network as linear
 from overtrain.studies.theory import simulate
 
-CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())["theory"]
+CONFIG = PAPERS["theory"]
 SMALL = {"features": {"count": 4, "largest": 2.0, "smallest": 0.5}, "tau": 80, "seeds": [0, 1]}
 FEATURES = np.geomspace(2.0, 0.5, 4)
 # 2 d gamma^2 is 0.32, 0.65, 1.0 and 1.62, so that the inflection is at 4, 3, 2 and 1

@@ -408,9 +408,9 @@ SWEEP_OF_A_SIZE = """
 import sys
 from pathlib import Path
 import torch
-from overtrain.allocator import keep_freed_memory
+from overtrain.model.allocator import keep_freed_memory
 from overtrain.training.finetune import Machine, Recipe, finetune
-from overtrain import memory
+from overtrain.model import memory
 peaks, measured = [], memory.peak  # each probe counts the peak anew: keep all of them
 memory.peak = lambda *args: peaks.append(measured(*args)) or peaks[-1]
 torch.set_num_threads(1)

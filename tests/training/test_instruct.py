@@ -367,7 +367,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import torch
-from overtrain import sft
+from overtrain.training import instruct as sft
 torch.set_num_threads(1)
 job, machine, base, task, folder, identity, origin = map(json.loads, sys.argv[1:])
 job["betas"] = tuple(job["betas"])
@@ -496,7 +496,7 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
 
 IN_BFLOAT16 = """
 import json
-from overtrain import sft
+from overtrain.training import instruct as sft
 
 found = []
 

@@ -1,51 +1,37 @@
 """What each file depends on: other files, and its slice of the configuration.
 
-Read by the Snakefile at every start and in every cluster job, so it imports nothing but the
-standard library. A slice is exactly what a rule's result depends on, as one sorted JSON string:
-Snakemake compares parameters by their text, and an overlay may permute keys.
+Read by the Snakefile at every start and in every cluster job, so nothing here imports what is
+heavy. A slice is exactly what a rule's result depends on, as one sorted JSON string; what of an
+entry that is stands beside the entry's type (`slice` of a corpus, a task, a suite ...).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+from overtrain.config.evaluations import NOT_BENCHMARKS, AnyJudge, OfTheHub, Suite
+from overtrain.config.hub import is_local
+from overtrain.config.models import Checkpoint, ReleasedModel
+from overtrain.config.resources import Resources
+from overtrain.config.section import dumps
+from overtrain.config.settings import Settings
+from overtrain.config.studies import ReleasedNumbers
+
 UNDER_NOISE = {  # what a figure without tasks reads of a checkpoint
     "noise_by_tokens": "gaussian",
     "sharpness_by_tokens": "sharpness",
     "loss_along_direction": "interpolation",
 }
 OF_INSTRUCTION_RUNS = ("tuned_scores_by_tokens", "rate_scores_by_tokens")
-NOT_BENCHMARKS = ("alpaca", "c4")  # what else a tuned run is evaluated on
 WITH_STATISTICS = ("noise_by_tokens", "learning_rates_by_tokens", "tuned_by_tokens")
 TITLE_WIDTH = 36  # characters across a panel
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A point of a model's pre-training: its name, token budget and pre-training seed."""
-
-    model: str
-    name: str
-    tokens: int
-    seed: int
-
-
-def tokens_of(budget: str) -> int:
-    """4B -> 4000000000, 0.84M -> 840000."""
-    return round(float(budget[:-1]) * UNITS[budget[-1]])
-
-
-def dumps(slice_: dict) -> str:
-    return json.dumps(slice_, sort_keys=True)
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -53,16 +39,10 @@ def one_of(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names)) or "(?!)"  # which matches nothing
 
 
-def is_local(repository: str) -> bool:
-    """Whether a repository is a folder, there or still to be made; the hub's are owner/name."""
-    path = Path(repository)
-    return path.is_absolute() or repository.count("/") > 1 or path.is_dir()
-
-
-def published_copies(source: str, settings: dict) -> Path | None:
-    """The folder that holds copies of a source's files: `local`, or one in OVERTRAIN_PUBLISHED."""
-    for root in (settings["local"], os.environ.get("OVERTRAIN_PUBLISHED")):
-        if root and all(Path(root, source, name).is_file() for name in settings["files"]):
+def copies_of(source: str, numbers: ReleasedNumbers) -> Path | None:
+    """The folder with copies of a source's files: `local`, or in OVERTRAIN_RELEASED_NUMBERS."""
+    for root in (numbers.local, os.environ.get("OVERTRAIN_RELEASED_NUMBERS")):
+        if root and all(Path(root, source, name).is_file() for name in numbers.files):
             return Path(root, source)
     return None
 
@@ -70,37 +50,23 @@ def published_copies(source: str, settings: dict) -> Path | None:
 class Catalogue:
     """The checked configuration, as the rules ask for it."""
 
-    def __init__(self, config: dict, task_sets: dict[str, list[str]] | None = None):
-        """task_sets: those of the paper, before an overlay; titles of stand-ins need them."""
-        self.config = json.loads(json.dumps(config))  # plain dictionaries, whatever the loader gave
-        for model in self.config["models"].values():
-            if "hub" in model:  # an overlay cannot remove a key, only set it to null
-                own = model["hub"]["checkpoints"]
-                model["hub"]["checkpoints"] = {name: p for name, p in own.items() if p}
-        self.paper_tasks = self.config["task_sets"] if task_sets is None else task_sets
+    def __init__(self, settings: Settings, paper_task_sets: dict[str, list[str]] | None = None):
+        """paper_task_sets: those before an overlay; titles of stand-ins need them."""
+        self.settings = settings
+        self.paper_task_sets = paper_task_sets or settings.task_sets
 
-    # --- checkpoints ---
+    # --- models and their checkpoints ---
 
     @cached_property
-    def _checkpoints(self) -> dict[tuple[str, str], Checkpoint]:
-        found = {}
-        for model, settings in self.config["models"].items():
-            for name, point in settings.get("hub", {}).get("checkpoints", {}).items():
-                found[model, name] = Checkpoint(model, name, tokens_of(point["tokens"]), 0)
-            for seed in settings.get("seeds", []):
-                for budget in settings["budgets"]:
-                    # Seed 0 has no suffix, so that adding seeds renames, and retrains, nothing.
-                    name = budget if seed == 0 else f"{budget}-seed{seed}"
-                    found[model, name] = Checkpoint(model, name, tokens_of(budget), seed)
-        return found
+    def _checkpoints(self) -> dict[str, list[Checkpoint]]:
+        return {name: model.checkpoints(name) for name, model in self.settings.models.items()}
 
     def checkpoints(self, model: str) -> list[Checkpoint]:
         """All checkpoints of a model, by tokens and then seed."""
-        own = [c for (m, _), c in self._checkpoints.items() if m == model]
-        return sorted(own, key=lambda c: (c.tokens, c.seed))
+        return self._checkpoints[model]
 
     def checkpoint(self, model: str, name: str) -> Checkpoint:
-        return self._checkpoints[model, name]
+        return next(point for point in self.checkpoints(model) if point.name == name)
 
     def identity(self, model: str, checkpoint: str) -> dict:
         """The columns of a measurement that say which checkpoint it is of."""
@@ -114,32 +80,37 @@ class Catalogue:
         }
 
     def corpus_of(self, model: str) -> str:
-        return self.config["models"][model]["corpus"]
+        return self.settings.models[model].corpus
 
     def study_of(self, model: str) -> str:
         """Models pre-trained here are the controlled study's, the hub's the released one's."""
-        return "released" if "hub" in self.config["models"][model] else "controlled"
+        return self.settings.models[model].study
 
     def models_of(self, study: str) -> str:
         """A regular expression for the names of a study's models."""
-        return one_of(m for m in self.config["models"] if self.study_of(m) == study)
+        return one_of(name for name in self.settings.models if self.study_of(name) == study)
+
+    def released(self, model: str) -> ReleasedModel:
+        found = self.settings.models[model]
+        assert isinstance(found, ReleasedModel)
+        return found
+
+    def names(self, section: str, named: str | list[str]) -> list[str]:
+        """section: models or tasks; named: a set of them, or their own list."""
+        if isinstance(named, str):
+            return getattr(self.settings, f"{section[:-1]}_sets")[named]
+        return named
 
     # --- runs of instruction tuning: a job each ---
 
     def runs(self, recipe: str) -> dict[str, dict]:
         """Name of each run of a recipe of instruction tuning, and its learning rate and seed."""
-        settings = self.config["instruction_recipes"][recipe]
-        return {
-            f"lr{rate:g}-seed{seed}": {"learning_rate": rate, "seed": seed}
-            for rate in map(float, settings["learning_rates"])
-            for seed in settings["seeds"]
-        }
+        return self.settings.instruction_recipes[recipe].runs()
 
     def reference(self, model: str) -> dict:
         """Checkpoint, learning rate, seed and name of the run that AlpacaEval compares with."""
-        run = dict(self.config["evaluations"]["alpaca"]["reference"])
-        name = f"lr{float(run['learning_rate']):g}-seed{run['seed']}"
-        return run | {"checkpoint": self.config["models"][model]["reference"], "run": name}
+        run = self.settings.evaluations.alpaca.reference
+        return run.plain() | {"checkpoint": self.released(model).reference, "run": run.name}
 
     def responses(self, model: str, checkpoint: str, task: str, recipe: str) -> list[str]:
         """The files with what each run of a sweep answered, in the order of `runs`."""
@@ -150,25 +121,25 @@ class Catalogue:
         own = self.reference(model)
         return f"results/responses/{model}/{own['checkpoint']}/{task}/{recipe}/{own['run']}.parquet"
 
-    def sized(self, rule: str, model: str) -> dict[str, int]:
-        """The resources that a rule takes for a model of its size."""
-        return self.config["resources"][rule][self.config["models"][model]["size"]]
+    def sized(self, stage: str, model: str) -> Resources:
+        """The resources that a stage takes for a released model of its size."""
+        return getattr(self.settings.resources, stage)[self.released(model).size]
 
     @property
-    def suite(self) -> dict:
-        return self.config["benchmark_suites"][self.config["evaluations"]["benchmarks"]["suite"]]
+    def suite(self) -> Suite:
+        return self.settings.benchmark_suites[self.settings.evaluations.benchmarks.suite]
 
     @property
-    def judge(self) -> dict:
-        return self.config["judges"][self.config["evaluations"]["alpaca"]["judge"]]
+    def judge(self) -> AnyJudge:
+        return self.settings.judges[self.settings.evaluations.alpaca.judge]
 
     def fetched_judges(self) -> str:
         """A regular expression for the names of judges whose model is the hub's, and run here."""
-        return one_of(name for name in self.config["judges"] if self.sources_of("judges", name))
+        return one_of(name for name in self.settings.judges if self.sources_of("judges", name))
 
     def judge_folder(self) -> list[str]:
         """Where the judge's model is downloaded to, if it is (rule download_judge)."""
-        name = self.config["evaluations"]["alpaca"]["judge"]
+        name = self.settings.evaluations.alpaca.judge
         return [f"results/judges/{name}"] if self.sources_of("judges", name) else []
 
     # --- sources: what the hub is asked for ---
@@ -180,62 +151,36 @@ class Catalogue:
         for paper, name in self.targets("figures"):
             target = self.config["figures"][paper][name]
             for section in ("models", "tasks"):
-                for own in self.names(target, section) if section in target else []:
+                for own in self.names(section, target[section]) if section in target else []:
                     named[section, own] = None
                     if section == "models":
                         named["corpora", self.corpus_of(own)] = None
             if target["plot"] in OF_INSTRUCTION_RUNS:
-                alpaca = self.config["evaluations"]["alpaca"]
-                named |= {("prompts", alpaca["prompts"]): None, ("judges", alpaca["judge"]): None}
-                named["benchmark_suites", self.config["evaluations"]["benchmarks"]["suite"]] = None
+                alpaca = self.settings.evaluations.alpaca
+                named |= {("prompts", alpaca.prompts): None, ("judges", alpaca.judge): None}
+                named["benchmark_suites", self.settings.evaluations.benchmarks.suite] = None
         return {k: v for entry in sorted(named) for k, v in self.sources_of(*entry).items()}
 
     def sources_of(self, section: str, name: str) -> dict[str, dict]:
         """What an entry of a section of the configuration needs of the hub, by key.
 
-        Each has its kind ("model" or "dataset"), repository, revision, the `files` that are needed
-        ("checkpoint", or a template and their count, a folder, names; null: all) and, to `change`
-        if it does not exist, the keys of the configuration.
+        Each has its kind, repository, revision, the `files` that are needed (`Asked`) and, to
+        `change` if it does not exist, the keys of the configuration.
         """
-        found, settings = {}, self.config[section][name]
-        source, tokenizer = settings.get("source", {}), settings.get("tokenizer") or {}
-
-        def ask(key: str, kind: str, own: dict, name_key: str, files: object) -> None:
-            repository = own.get("repository", own.get("dataset"))
-            if repository and not is_local(repository):
-                where = ".".join(filter(None, (section, name, key)))
-                change = {"repository": f"{section}.{name}.{name_key}"}
-                change["revision"] = f"{where}.revision"
-                found[where] = {"kind": kind, "repository": repository, "files": files}
-                found[where] |= {"revision": own["revision"], "change": change}
-
-        if section == "models":
-            hub = settings.get("hub", {"checkpoints": {}})
-            for checkpoint, point in hub["checkpoints"].items():
-                own = {"repository": hub["repository"], "revision": point["revision"]}
-                ask(f"hub.checkpoints.{checkpoint}", "model", own, "hub.repository", "checkpoint")
-        elif section == "benchmark_suites":
-            for task, own in settings["tasks"].items():
-                if dataset := own.get("dataset"):
-                    own = {"repository": dataset["path"], "revision": dataset["revision"]}
-                    key = f"tasks.{task}.dataset"
-                    ask(key, "dataset", own, f"{key}.path", None)
-        elif section == "judges":
-            if settings["kind"] in ("vllm", "transformers"):  # others are served elsewhere
-                own = {"repository": settings["model"], "revision": settings["revision"]}
-                ask("", "model", own, "model", "checkpoint")
-        else:
-            files = None  # all
-            if "file_count" in source:
-                files = {"template": source["files"], "count": source["file_count"]}
-            elif "data_dir" in source:
-                files = {"folder": source["data_dir"]}
-            elif "file" in source:
-                files = {"names": [source["file"]]}
-            ask("source", "dataset", source, "source.dataset", files)
-            key = "tokenizer.hub" if "hub" in tokenizer else "tokenizer"
-            own = tokenizer.get("hub", tokenizer)
-            ask(key, "model", own, f"{key}.repository", {"names": ["tokenizer.json"]})
+        entry = getattr(self.settings, section)[name]
+        found = {}
+        for asked in entry.asked():
+            if is_local(asked.repository):
+                continue
+            where = ".".join(filter(None, (section, name, asked.key)))
+            change = {"repository": f"{section}.{name}.{asked.name_key}"}
+            found[where] = {
+                "kind": asked.kind,
+                "repository": asked.repository,
+                "revision": asked.revision,
+                "files": asked.files,
+                "change": change | {"revision": f"{where}.revision"},
+            }
         return found
 
     def check_first(self) -> list[str]:
@@ -245,148 +190,142 @@ class Catalogue:
     def sources_slice(self) -> str:
         """By its hash: Snakemake prints what has changed, and the answers name all sources."""
         digest = hashlib.sha256(dumps(self.sources).encode()).hexdigest()
-        return dumps({"sources": digest} | self.config["sources"])
+        return dumps({"sources": digest} | self.settings.sources.plain())
 
     def published_revision(self, model: str, checkpoint: str) -> list[str]:
         """The folder of a revision that is a checkpoint trained here (rule publish_checkpoint)."""
-        hub = self.config["models"][model]["hub"]
-        if not hub["repository"].startswith("results/hub/"):
+        hub = self.released(model).hub
+        if not hub.repository.startswith("results/hub/"):
             return []
-        return [f"{hub['repository']}/{hub['checkpoints'][checkpoint]['revision']}"]
+        return [f"{hub.repository}/{hub.checkpoints[checkpoint].revision}"]
 
     # --- slices: what a result depends on ---
 
     def corpus_slice(self, corpus: str) -> str:
-        return dumps({k: v for k, v in self.config["corpora"][corpus].items() if k != "title"})
+        return dumps(self.settings.corpora[corpus].plain("title"))
 
     def task_slice(self, task: str) -> str:
-        settings = self.config["tasks"][task]
-        # What training makes of the examples is `sweep_slice`'s.
-        return dumps(
-            {k: v for k, v in settings.items() if k not in ("title", "stands_for", "loss_on")}
-        )
+        return dumps(self.settings.tasks[task].slice())
 
     def pretraining_slice(self, model: str, checkpoint: str) -> str:
-        c = self.checkpoint(model, checkpoint)
-        settings = self.config["models"][model]
-        slice_ = {
-            "architecture": settings["architecture"],
-            "corpus": settings["corpus"],
-            "model": model,
-            "seed": c.seed,
-            "tokens": c.tokens,
-        }
-        return dumps(self.config["pretraining"] | slice_)
+        point = self.checkpoint(model, checkpoint)
+        own = self.settings.models[model].plain()
+        slice_ = {key: own[key] for key in ("architecture", "corpus")}
+        slice_ |= {"model": model, "seed": point.seed, "tokens": point.tokens}
+        return dumps(self.settings.pretraining.plain() | slice_)
 
     def download_slice(self, model: str, checkpoint: str) -> str:
-        hub = self.config["models"][model]["hub"]
-        revision = hub["checkpoints"][checkpoint]["revision"]
-        return dumps({"repository": hub["repository"], "revision": revision})
+        return dumps(self.released(model).download_slice(checkpoint))
 
     def download_judge_slice(self, judge: str) -> str:
-        settings = self.config["judges"][judge]
-        return dumps({"repository": settings["model"], "revision": settings["revision"]})
+        found = self.settings.judges[judge]
+        assert isinstance(found, OfTheHub)
+        return dumps(found.download_slice())
 
     def sweep_slice(self, task: str, recipe: str) -> str:
         """A recipe, and what a task's settings, beside its examples, say about training."""
-        settings = self.config["tasks"][task]
-        training = {key: settings[key] for key in ("kind", "loss_on") if key in settings}
-        return dumps({"recipe": self.config["recipes"][recipe], "task": training})
+        training = self.settings.tasks[task].training_slice()
+        return dumps({"recipe": self.settings.recipes[recipe].plain(), "task": training})
 
     def instruct_slice(self, recipe: str, run: str) -> str:
         """One run's settings."""
-        settings = self.config["instruction_recipes"][recipe]
-        own = {k: v for k, v in settings.items() if k not in ("learning_rates", "seeds")}
-        return dumps({"chat": self.config["chat"], "recipe": own | self.runs(recipe)[run]})
+        own = self.settings.instruction_recipes[recipe].run_slice(run)
+        return dumps({"chat": self.settings.chat.plain(), "recipe": own})
 
     def prompts_slice(self, prompts: str) -> str:
-        return dumps({k: v for k, v in self.config["prompts"][prompts].items() if k != "title"})
+        return dumps(self.settings.prompts[prompts].plain("title"))
 
     def asked_task(self, prompts: str) -> list[str]:
         """The held-out conversations that prompts are taken from, unless they have a source."""
-        source = self.config["prompts"][prompts]["source"]
-        return [f"results/tasks/{source['task']}/test.parquet"] if "task" in source else []
+        return self.settings.prompts[prompts].files()
 
     def generation_slice(self) -> str:
-        keys = ("backend", "max_new_tokens", "prompts")
-        return dumps({key: self.config["evaluations"]["alpaca"][key] for key in keys})
+        own = self.settings.evaluations.alpaca.plain()
+        return dumps({key: own[key] for key in ("backend", "max_new_tokens", "prompts")})
 
     def alpaca_slice(self, model: str, recipe: str) -> str:
-        """Who judges what against what; not how fast or where the judge is asked.
-
-        Of a judge's settings also what decides which questions end without a verdict.
-        """
-        keys = ("attempts", "kind", "max_model_len", "model", "template", "top_logprobs")
-        judge = {key: self.judge[key] for key in keys if key in self.judge}
-        slice_ = {"judge": judge, "reference": self.reference(model), "runs": self.runs(recipe)}
-        return dumps(slice_ | {"prompts": self.config["evaluations"]["alpaca"]["prompts"]})
+        """Who judges what against what."""
+        slice_ = {"judge": self.judge.verdict_slice(), "reference": self.reference(model)}
+        prompts = self.settings.evaluations.alpaca.prompts
+        return dumps(slice_ | {"prompts": prompts, "runs": self.runs(recipe)})
 
     def task_files(self, suite: str) -> list[str]:
         """The files in a suite's own folder of tasks, if it has one."""
-        folder = self.config["benchmark_suites"][suite]["folder"]
-        return sorted(str(path) for path in Path(folder).glob("*.*")) if folder else []
+        return self.settings.benchmark_suites[suite].files()
 
     def suite_slice(self, suite: str) -> str:
-        """What a suite's tasks are made of; titles, and what figures show, do not matter."""
-        settings = self.config["benchmark_suites"][suite]
-        own = {key: settings.get(key) for key in ("chat_template", "folder", "packages", "shots")}
-        unseen = ("title", "metric")
-        tasks = {
-            name: {key: value for key, value in task.items() if key not in unseen}
-            for name, task in settings["tasks"].items()
-        }
-        return dumps(own | {"tasks": tasks})
+        return dumps(self.settings.benchmark_suites[suite].slice())
 
     def benchmarks_slice(self) -> str:
-        """What is asked; titles, and which metric figures show, do not matter."""
-        keys = ("backend", "chat_template", "limit", "shots")
-        own = {key: self.suite[key] for key in keys}
-        suite = self.config["evaluations"]["benchmarks"]["suite"]
-        return dumps(own | {"suite": suite, "tasks": sorted(self.suite["tasks"])})
+        return dumps(
+            self.suite.asked_slice() | {"suite": self.settings.evaluations.benchmarks.suite}
+        )
 
     def instruct_c4_slice(self, model: str) -> str:
-        window = self.config["models"][model]["window"]
-        return dumps(json.loads(self.c4_slice(model)) | {"window": window})
+        return dumps(self._c4(model) | {"window": self.released(model).window})
 
     def c4_slice(self, model: str) -> str:
-        return dumps({"corpus": self.corpus_of(model)} | self.config["evaluations"]["c4"])
+        return dumps(self._c4(model))
+
+    def _c4(self, model: str) -> dict:
+        return {"corpus": self.corpus_of(model)} | self.settings.evaluations.c4.plain()
 
     def perturbation_slice(self, model: str) -> str:
-        slice_ = json.loads(self.c4_slice(model)) | self.config["perturbation"]
+        slice_ = self._c4(model) | self.settings.perturbation.plain()
         if self.study_of(model) == "released":
-            settings = self.config["models"][model]
-            slice_ |= {key: settings[key] for key in ("initialisation", "window")}
+            own = self.released(model).plain()
+            slice_ |= {key: own[key] for key in ("initialisation", "window")}
         return dumps(slice_)
 
     def sharpness_slice(self, model: str) -> str:
-        return dumps({"corpus": self.corpus_of(model)} | self.config["sharpness"])
+        return dumps({"corpus": self.corpus_of(model)} | self.settings.sharpness.plain())
 
     def interpolation_slice(self, model: str, direction: str) -> str:
-        """direction: gaussian or fine_tuning. Which panel shows a lambda does not matter."""
-        settings = self.config["interpolation"]
-        own = dict(settings[direction])
-        lambdas = sorted({0.0, *map(float, own.pop("near") + own.pop("wide"))})
-        slice_ = {"corpus": self.corpus_of(model), "lambdas": lambdas, "tokens": settings["tokens"]}
-        return dumps(slice_ | own)
+        """direction: gaussian or fine_tuning."""
+        own = self.settings.interpolation.slice(direction)
+        return dumps({"corpus": self.corpus_of(model)} | own)
 
-    def published_slice(self, source: str) -> str:
-        """What the files are; where they come from does not matter, their hashes do."""
-        settings = self.config["published"][source]
-        return dumps({"files": settings["files"]})
+    def released_numbers_slice(self, source: str) -> str:
+        return dumps(self.settings.released_numbers[source].slice())
 
     def reading_slice(self, source: str) -> str:
-        settings = self.config[source]
-        metrics = {name: e["metric"] for name, e in settings["evaluations"].items()}
-        keys = ("model", "checkpoints", "tokens_per_step", "last_step")
-        study = {key: settings[key] for key in keys}
-        return dumps(study | {"metrics": metrics})
+        return dumps(getattr(self.settings, source).reading_slice())
 
     def theory_slice(self, experiment: str) -> str:
-        settings = self.config["theory"]
-        shared = {key: settings[key] for key in ("features", "tau", "seeds")}
-        return dumps(shared | settings[experiment])
+        return dumps(self.settings.theory.slice(experiment))
+
+    # --- resources ---
+
+    def perturbation_resources(self, model: str) -> Resources:
+        """A released model is hundreds of times larger than one that is pre-trained here."""
+        own = self.settings.resources
+        return own.perturb_released if self.study_of(model) == "released" else own.perturb
+
+    def pretraining_minutes(self, model: str, checkpoint: str, attempt: int) -> int:
+        """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""
+        speed = self.settings.models[model].tokens_per_second
+        expected = self.checkpoint(model, checkpoint).tokens / speed / 60
+        limit = self.settings.resources.pretrain.runtime
+        return min(limit, round(attempt * (30 + 1.5 * expected)))
+
+    @cached_property
+    def absent(self) -> dict[str, str]:
+        """The released numbers that are not here and not to be downloaded, and what to do."""
+        return {
+            source: f"the released numbers of {source} are not here and "
+            f"released_numbers.{source}.download is false: set it, or name the folder that holds "
+            f"{source}/ in OVERTRAIN_RELEASED_NUMBERS"
+            for source, numbers in self.settings.released_numbers.items()
+            if not numbers.download
+            and not copies_of(source, numbers)
+            and not Path("results/released_numbers", source).is_dir()
+        }
 
     # --- targets ---
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return self.settings.model_dump(mode="json")
 
     def targets(self, kind: str, here: bool = False) -> Iterator[tuple[str, str]]:
         """(paper, target) of every figure or table; kind is "figures" or "tables".
@@ -399,28 +338,10 @@ class Catalogue:
                 if not (here and missing):
                     yield paper, target
 
-    @cached_property
-    def absent(self) -> dict[str, str]:
-        """The published sources that are not here and not to be downloaded, and what to do."""
-        return {
-            source: f"the published numbers of {source} are not here and "
-            f"published.{source}.download is false: set it, or name the folder that holds "
-            f"{source}/ in OVERTRAIN_PUBLISHED"
-            for source, settings in self.config["published"].items()
-            if not settings["download"]
-            and not published_copies(source, settings)
-            and not Path("results/published", source).is_dir()
-        }
-
     def target(self, paper: str, name: str) -> dict:
         """The settings of a figure or, where no figure has the name, of a table."""
         figures = self.config["figures"].get(paper, {})
         return figures[name] if name in figures else self.config["tables"][paper][name]
-
-    def names(self, target: dict, key: str) -> list[str]:
-        """The models or tasks of a target, its set's or its own list's."""
-        names = target[key]
-        return self.config[f"{key[:-1]}_sets"][names] if isinstance(names, str) else names
 
     def evaluations(self, target: dict) -> list[str]:
         """The measurement files of a sweep that a figure reads, by their stem."""
@@ -450,7 +371,7 @@ class Catalogue:
         """The measurement files that one figure is made of: its own slice and nothing else."""
         target = self.target(paper, figure)
         if "published" in target:
-            published = [f"results/measurements/published/{target['published']}.parquet"]
+            published = [f"results/measurements/released_numbers/{target['published']}.parquet"]
             ours = self.config[target["published"]]["measurements"]
             sources = {"published": published, "ours": ours, "both": published + ours}
             return sources[target["source"]]
@@ -459,13 +380,13 @@ class Catalogue:
         files = []
         if target.get("plot") in OF_INSTRUCTION_RUNS:
             return list(self.instruction_measurements(target))
-        for model in self.names(target, "models"):
+        for model in self.names("models", target["models"]):
             for checkpoint in self.shown(target, model):
                 folder = f"results/measurements/{model}/{checkpoint.name}"
                 if "tasks" not in target:
                     files.append(f"{folder}/{UNDER_NOISE[target['plot']]}.parquet")
                     continue
-                for task in self.names(target, "tasks"):
+                for task in self.names("tasks", target["tasks"]):
                     for evaluation in self.evaluations(target):
                         files.append(f"{folder}/{task}/{target['recipe']}/{evaluation}.parquet")
         return files
@@ -482,11 +403,11 @@ class Catalogue:
             stem for stem, asked in (("benchmarks", benchmarks), ("c4", "c4" in shown)) if asked
         ]
         of_run = ["benchmarks", "c4"] if benchmarks else ["c4"]
-        for model in self.names(target, "models"):
+        for model in self.names("models", target["models"]):
             for checkpoint in self.checkpoints(model):
                 folder = f"results/measurements/{model}/{checkpoint.name}"
                 yield from (f"{folder}/{stem}.parquet" for stem in of_base)
-                for task in self.names(target, "tasks"):
+                for task in self.names("tasks", target["tasks"]):
                     sweep = f"{folder}/{task}/{target['recipe']}"
                     if "alpaca" in shown or target["plot"] == "tuned_scores_by_tokens":
                         yield f"{sweep}/alpaca.parquet"  # which also chooses the rate
@@ -535,18 +456,18 @@ class Catalogue:
             target |= {"near": own["near"], "wide": own["wide"]}
         if target["plot"] in OF_INSTRUCTION_RUNS:
             target["evaluations"] = self.evaluation_settings(target)
-            target["judge"] = self.judge["title"]
+            target["judge"] = self.judge.title
             target["reference"] = self.config["evaluations"]["alpaca"]["reference"]
         target["title"] = self.wording(target["title"], target)
-        target["models"] = self.names(target, "models")
+        target["models"] = self.names("models", target["models"])
         titles = {name: self.config["models"][name]["title"] for name in target["models"]}
         if "tasks" in target:
-            papers = self.paper_tasks.get(str(target["tasks"]), target["tasks"])
-            target["tasks"] = self.names(target, "tasks")
+            papers = self.paper_task_sets.get(str(target["tasks"]), target["tasks"])
+            target["tasks"] = self.names("tasks", target["tasks"])
             titles |= self.task_titles(target["tasks"], papers)
         corpora = {self.corpus_of(model) for model in target["models"]}
         texts = {self.config["corpora"][corpus]["title"] for corpus in corpora}
-        more = {"scale": self.config["scale"], "text": " / ".join(sorted(texts)), "titles": titles}
+        more = {"scale": self.settings.scale, "text": " / ".join(sorted(texts)), "titles": titles}
         return dumps(target | more)
 
     def evaluation_settings(self, target: dict) -> dict[str, dict]:
@@ -559,7 +480,7 @@ class Catalogue:
             },
             "c4": {"title": "held-out text", "metric": "perplexity"},
         }
-        known = self.suite["tasks"] | own
+        known = {n: b.plain() for n, b in self.suite.tasks.items()} | own
         return {
             name: {key: known[name][key] for key in ("title", "metric")}
             for name in sorted(evaluations_shown(target) | {"alpaca"})
@@ -596,11 +517,11 @@ class Catalogue:
         """A title with {models}, and what the recipe says ({batch_size} ...), filled in."""
         words = dict(self.config["recipes"].get(target.get("recipe"), {}))
         if "models" in target:
-            names = self.names(target, "models")
+            names = self.names("models", target["models"])
             words["models"] = ", ".join(self.config["models"][name]["title"] for name in names)
         if "tasks" in target:
-            papers = self.paper_tasks.get(str(target["tasks"]), target["tasks"])
-            titles = self.task_titles(self.names(target, "tasks"), papers).values()
+            papers = self.paper_task_sets.get(str(target["tasks"]), target["tasks"])
+            titles = self.task_titles(self.names("tasks", target["tasks"]), papers).values()
             words["tasks"] = ", ".join(title.replace("\n", " ") for title in titles)
         return title.format_map(words)
 
@@ -612,6 +533,12 @@ class Catalogue:
         """
         figures = self.config["figures"][paper]
         target = self.config["tables"][paper][table]
+        if "grid" in target:
+            for name, row, column in self.settings.figure_grids[paper][target["grid"]].cells():
+                row = {"title": row.get("row", row["title"]), "match": row}
+                column = {"title": column.get("column", column["title"]), "match": column}
+                yield row, column, [name]
+            return
         for row in target["rows"]:
             for column in target["columns"]:
                 if row["match"] is None:
@@ -629,7 +556,7 @@ class Catalogue:
         """A table's settings and every part of the configuration that it prints."""
         target = dict(self.config["tables"][paper][table])
         if target["content"] == "pretraining":
-            target["models"] = self.names(target, "models")
+            target["models"] = self.names("models", target["models"])
             printed = ("title", "architecture", "budgets", "seeds")
             target["model_settings"] = {
                 m: {key: self.config["models"][m][key] for key in printed} for m in target["models"]
@@ -639,16 +566,19 @@ class Catalogue:
             return dumps(target | self.study_settings(target["published"]) | {"scale": None})
         elif target["content"] == "figure_index":
             target["cells"] = [found for _, _, found in self.index(paper, table)]
-            for key in ("rows", "columns"):
-                target[key] = [self.wording(e["title"], e["match"] or {}) for e in target[key]]
+            cells = list(self.index(paper, table))
+            for key, of in (("rows", 0), ("columns", 1)):
+                titles = [self.wording(c[of]["title"], c[of]["match"] or {}) for c in cells]
+                width = len({id(c[1]["match"]) for c in cells})
+                target[key] = titles[::width] if of == 0 else titles[:width]
         elif target["content"] == "released_checkpoints":
-            target["models"] = self.names(target, "models")
+            target["models"] = self.names("models", target["models"])
             target["model_settings"] = {
                 m: {key: self.config["models"][m][key] for key in ("title", "hub")}
                 for m in target["models"]
             }
         elif target["content"] == "instruction_tuning":
-            target["tasks"] = self.names(target, "tasks")
+            target["tasks"] = self.names("tasks", target["tasks"])
             target["task_settings"] = {
                 name: {key: self.config["tasks"][name][key] for key in ("title", "examples")}
                 for name in target["tasks"]
@@ -661,7 +591,7 @@ class Catalogue:
             return dumps(target | {"study": printed, "scale": None})
         else:
             target["recipe_settings"] = {r: self.config["recipes"][r] for r in target["recipes"]}
-        return dumps(target | {"scale": self.config["scale"]})
+        return dumps(target | {"scale": self.settings.scale})
 
     def figure_aggregate(self, paper: str, figure: str) -> list[str]:
         """The aggregate of a figure of measurements; a schematic has none."""
@@ -675,21 +605,10 @@ class Catalogue:
             return [f"results/aggregates/{paper}/{table}.parquet"]
         return []
 
-    def perturbation_resources(self, model: str) -> dict[str, int]:
-        """A released model is hundreds of times larger than one that is pre-trained here."""
-        released = self.study_of(model) == "released"
-        return self.config["resources"]["perturb_released" if released else "perturb"]
-
-    def runtime(self, model: str, checkpoint: str, attempt: int) -> int:
-        """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""
-        settings, limits = self.config["models"][model], self.config["resources"]["pretrain"]
-        expected = self.checkpoint(model, checkpoint).tokens / settings["tokens_per_second"] / 60
-        return min(limits["runtime"], round(attempt * (30 + 1.5 * expected)))
-
 
 def stood_for(task: dict) -> list[str]:
     """The tasks of the paper that a stand-in may stand for, the likest first."""
-    names = task.get("stands_for", [])
+    names = task.get("stands_for") or []
     return [names] if isinstance(names, str) else names
 
 

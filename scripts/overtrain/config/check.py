@@ -1,13 +1,12 @@
-"""The configuration, checked before the workflow is built: by schema, then by names.
+"""What sections say of each other: every name must be there, and what belongs together must agree.
 
-An error is one line: the key, its value, and what would be right.
+Types and bounds are checked with the types. A fault is one line: the key, its value, and what would
+be right.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -20,45 +19,141 @@ from overtrain.config.catalogue import (
     Catalogue,
     cells_of,
     evaluations_shown,
-    stood_for,
 )
+from overtrain.config.errors import known, near
+from overtrain.config.evaluations import PromptsOfTask, Suite
+from overtrain.config.models import ReleasedModel
+from overtrain.config.resources import SIZED
+from overtrain.config.settings import Settings
+from overtrain.config.studies import AmuroChar
 
-SIZED = ("finetune_instruct", "generate", "benchmarks")  # resources by size of model
-PUBLISHED = Path("results/hub")  # repositories that rule publish_checkpoint makes
-STUDIES = ("amuro_char",)  # of published checkpoints: each a section of config.yaml
+STAND_INS = Path("results/hub")  # repositories of checkpoints that are trained here
+STUDIES = ("amuro_char",)  # with released numbers: each a section of the configuration
+
+
+def check(catalogue: Catalogue) -> None:
+    """Raise PipelineError at the first fault between two sections."""
+    settings = catalogue.settings
+    for name, model in settings.models.items():
+        known(f"models.{name}.corpus", model.corpus, "corpora", settings.corpora)
+        if isinstance(model, ReleasedModel):
+            check_released_model(f"models.{name}", model, settings)
+    for kind in ("models", "tasks"):
+        for name, members in getattr(settings, f"{kind[:-1]}_sets").items():
+            for member in members:
+                known(f"{kind[:-1]}_sets.{name}", member, kind, getattr(settings, kind))
+    for name, task in settings.tasks.items():
+        for original in task.stands_for or ():
+            known(f"tasks.{name}.stands_for", original, "tasks", settings.tasks)
+    check_evaluations(settings)
+    for name in settings.released_numbers:
+        if name not in STUDIES:
+            raise PipelineError(f"released_numbers.{name} has no reader{near(name, STUDIES)}")
+    check_study("amuro_char", settings.amuro_char)
+    check_targets(catalogue)
+
+
+def check_released_model(where: str, model: ReleasedModel, settings: Settings) -> None:
+    """Its size and its reference checkpoint must exist."""
+    for stage in SIZED:
+        sizes = getattr(settings.resources, stage)
+        known(f"{where}.size", model.size, f"resources.{stage}", sizes)
+    section, names = f"{where}.hub.checkpoints", model.hub.checkpoints
+    known(f"{where}.reference", model.reference, section, names)
+
+
+def check_evaluations(settings: Settings) -> None:
+    """What the evaluations of instruction-tuned runs name must exist."""
+    own = settings.evaluations
+    for key, name, section in (
+        ("benchmarks.suite", own.benchmarks.suite, "benchmark_suites"),
+        ("alpaca.prompts", own.alpaca.prompts, "prompts"),
+        ("alpaca.judge", own.alpaca.judge, "judges"),
+    ):
+        known(f"evaluations.{key}", name, section, getattr(settings, section))
+    for name, suite in settings.benchmark_suites.items():
+        check_suite(f"benchmark_suites.{name}", suite)
+    for name, prompts in settings.prompts.items():
+        if isinstance(prompts.source, PromptsOfTask):
+            where, task = f"prompts.{name}.source.task", prompts.source.task
+            known(where, task, "tasks", settings.tasks)
+            if settings.tasks[task].kind != "chat":
+                raise PipelineError(f"{where} is {task!r}, which is not of kind chat")
+
+
+def check_suite(where: str, suite: Suite) -> None:
+    """A folder has the files of its tasks; lm-eval's own are looked up by prepare_benchmarks."""
+    if suite.folder:
+        files = [Path(path).stem for path in suite.files() if path.endswith(".yaml")]
+        for task, settings in suite.tasks.items():
+            if (name := settings.task or task) not in files:
+                raise PipelineError(
+                    f"{where}.tasks.{task}: no {name}.yaml in {suite.folder}{near(name, files)}"
+                )
+
+
+def check_study(where: str, study: AmuroChar) -> None:
+    """Its tasks name data that it trains on and evaluations that it has."""
+    for name, task in study.tasks.items():
+        own = f"{where}.tasks.{name}"
+        known(f"{own}.trained_on", task.trained_on, f"{where}.trained_on", study.trained_on)
+        for key in ("in_domain", "out_of_domain"):
+            for value in getattr(task, key):
+                known(f"{own}.{key}", value, f"{where}.evaluations", study.evaluations)
+
+
+# --- targets --------------------------------------------------------------------------------------
+
+
+def check_targets(catalogue: Catalogue) -> None:
+    config = catalogue.config
+    check_schema(config)
+    for kind in ("figures", "tables"):
+        for paper, targets in config[kind].items():
+            for target, settings in targets.items():
+                where = f"{kind}.{paper}.{target}"
+                for key, sets, section in (
+                    ("models", "model_sets", "models"),
+                    ("tasks", "task_sets", "tasks"),
+                ):
+                    names = settings.get(key, [])
+                    if isinstance(names, str):
+                        known(f"{where}.{key}", names, sets, config[sets])
+                    else:
+                        for name in names:
+                            known(f"{where}.{key}", name, section, config[section])
+                check_released(where, settings, config)
+                check_published(where, settings, config)
+                check_theory_figure(where, settings, config["theory"]["fine_tuning"])
+                recipes = settings.get(
+                    "recipes", [settings["recipe"]] if "recipe" in settings else []
+                )
+                tuned = settings.get("plot") in OF_INSTRUCTION_RUNS
+                tuned = tuned or settings.get("content") == "instruction_tuning"
+                for recipe in recipes:
+                    section = "instruction_recipes" if tuned else "recipes"
+                    known(f"{where}.recipe", recipe, section, config[section])
+                check_kinds(where, settings, tuned, catalogue)
+                if settings.get("plot") in OF_INSTRUCTION_RUNS:
+                    check_panels(where, settings, catalogue)
+                if settings.get("plot") == "loss_along_direction":
+                    check_direction(where, settings, config["recipes"])
+                if "models" in settings and "plot" in settings:
+                    check_wording(f"{where}.title", settings["title"], settings, catalogue)
+                if settings.get("content") == "figure_index":
+                    check_index(where, paper, target, catalogue)
+
+
 SCHEMA = Path(__file__).with_name("schema.json")
 
 
-def check(config: dict, base: dict, overlay: dict) -> None:
-    """Raise PipelineError at the first fault of the merged `config`.
-
-    base: config.yaml alone; overlay: what profiles, --configfile and --config laid over it, which
-    may change values but not add keys.
-    """
-    for path in added_keys(overlay, base):
-        *parents, key = path
-        level = base
-        for parent in parents:
-            level = level[parent]
-        raise PipelineError(
-            f"the overlay adds the key {'.'.join(path)}, "
-            f"which config.yaml does not have{near(key, level)}"
-        )
-    check_schema(config)
-    check_names(config)
-
-
-def added_keys(overlay: dict, base: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of keys of `overlay` that `base` lacks."""
-    for key, value in overlay.items():
-        if key not in base:
-            yield (*path, str(key))
-        elif isinstance(value, dict) and isinstance(base[key], dict):
-            yield from added_keys(value, base[key], (*path, str(key)))
+def targets_schema() -> dict:
+    own = json.loads(SCHEMA.read_text())["properties"]
+    return {"type": "object", "properties": {key: own[key] for key in ("figures", "tables")}}
 
 
 def check_schema(config: dict) -> None:
-    validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    validator = Draft202012Validator(targets_schema())
     errors = sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path])
     error = best_match(errors, key=depth)
     if error is not None:
@@ -103,92 +198,6 @@ def explain(error: ValidationError) -> str:
         allowed += " (an exponent needs a point: 1.0e-5)"
     meaning = error.schema.get("description") if isinstance(error.schema, dict) else None
     return f"{where} is {value}; {allowed}" + (f" ({meaning})" if meaning else "")
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """'; allowed: ...', with the nearest known name first if one is near."""
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint}; allowed: {', '.join(known)}" if known else hint
-
-
-def check_names(config: dict) -> None:
-    """Every model, task, recipe, corpus and set that is named must exist, and keys agree."""
-
-    def known(where: str, name: str, section: str) -> None:
-        if name not in config[section]:
-            raise PipelineError(
-                f"{where} is {name!r}, not in {section}{near(name, config[section])}"
-            )
-
-    for name, model in config["models"].items():
-        known(f"models.{name}.corpus", model["corpus"], "corpora")
-        if "hub" in model:
-            check_hub_model(f"models.{name}", model, config)
-            continue
-        shape = model["architecture"]
-        if shape["hidden_size"] % (2 * shape["heads"]):
-            raise PipelineError(
-                f"models.{name}.architecture.hidden_size is {shape['hidden_size']}; "
-                f"it must be an even multiple of heads ({shape['heads']})"
-            )
-    for section, target in (("model_sets", "models"), ("task_sets", "tasks")):
-        for name, members in config[section].items():
-            for member in members:
-                known(f"{section}.{name}", member, target)
-    for name, task in config["tasks"].items():
-        for original in stood_for(task):
-            known(f"tasks.{name}.stands_for", original, "tasks")
-        if task["kind"] == "classification" and len(task["choices"]) != len(
-            task["label"]["values"]
-        ):
-            raise PipelineError(
-                f"tasks.{name}.label.values has {len(task['label']['values'])} values; "
-                f"choices has {len(task['choices'])}, and they must correspond"
-            )
-    check_instruction_tuning(config, known)
-    check_theory(config["theory"])
-    for name in config["published"]:
-        if name not in STUDIES:
-            raise PipelineError(f"published.{name} has no reader{near(name, STUDIES)}")
-    for name in STUDIES:
-        check_study(name, config[name])
-    catalogue = Catalogue(config)
-    for kind in ("figures", "tables"):
-        for paper, targets in config[kind].items():
-            for target, settings in targets.items():
-                where = f"{kind}.{paper}.{target}"
-                for key, sets, section in (
-                    ("models", "model_sets", "models"),
-                    ("tasks", "task_sets", "tasks"),
-                ):
-                    names = settings.get(key, [])
-                    if isinstance(names, str):
-                        known(f"{where}.{key}", names, sets)
-                    else:
-                        for name in names:
-                            known(f"{where}.{key}", name, section)
-                check_released(where, settings, config)
-                check_published(where, settings, config)
-                check_theory_figure(where, settings, config["theory"]["fine_tuning"])
-                recipes = settings.get(
-                    "recipes", [settings["recipe"]] if "recipe" in settings else []
-                )
-                tuned = settings.get("plot") in OF_INSTRUCTION_RUNS
-                tuned = tuned or settings.get("content") == "instruction_tuning"
-                for recipe in recipes:
-                    section = "instruction_recipes" if tuned else "recipes"
-                    known(f"{where}.recipe", recipe, section)
-                check_kinds(where, settings, tuned, catalogue)
-                if settings.get("plot") in OF_INSTRUCTION_RUNS:
-                    check_panels(where, settings, catalogue)
-                if settings.get("plot") == "loss_along_direction":
-                    check_direction(where, settings, config["recipes"])
-                if "models" in settings and "plot" in settings:
-                    check_wording(f"{where}.title", settings["title"], settings, catalogue)
-                if settings.get("content") == "figure_index":
-                    check_index(where, paper, target, catalogue)
 
 
 def check_wording(where: str, title: str, target: dict, catalogue: Catalogue) -> None:
@@ -243,88 +252,16 @@ def check_released(where: str, target: dict, config: dict) -> None:
                 f"noise_by_tokens, {' and '.join(OF_INSTRUCTION_RUNS)} show those"
             )
         if "hub" in model:
-            check_published_here(f"models.{name}", model, config)
-        if plot == "noise_by_tokens" and "hub" in model and "initialisation" not in model:
+            check_stand_in(f"models.{name}", model, config)
+        if plot == "noise_by_tokens" and "hub" in model and not model.get("initialisation"):
             raise PipelineError(
                 f"{where}.models names {name}, which has no `initialisation` to size the noise by"
             )
 
 
-def check_hub_model(where: str, model: dict, config: dict) -> None:
-    """Its size, its reference checkpoint and, published from here, its source must exist."""
-    for rule in SIZED:
-        if model["size"] not in config["resources"][rule]:
-            raise PipelineError(
-                f"{where}.size is {model['size']!r}, not in resources.{rule}"
-                f"{near(model['size'], config['resources'][rule])}"
-            )
-    checkpoints = [name for name, point in model["hub"]["checkpoints"].items() if point]
-    if model["reference"] not in checkpoints:
-        raise PipelineError(
-            f"{where}.reference is {model['reference']!r}, not in {where}.hub.checkpoints"
-            f"{near(model['reference'], checkpoints)}"
-        )
-
-
-def check_published_here(where: str, model: dict, config: dict) -> None:
-    """Revisions of a repository that this pipeline publishes must be checkpoints that it trains."""
-    if (folder := Path(model["hub"]["repository"])).parent == PUBLISHED:
-        of = config["models"].get(folder.name, {})
-        if "architecture" not in of:
-            raise PipelineError(
-                f"{where}.hub.repository is {str(folder)!r}; {folder.name} is no model trained here"
-            )
-        made = [c.name for c in Catalogue(config).checkpoints(folder.name)]
-        for name, point in model["hub"]["checkpoints"].items():
-            if point and (revision := point["revision"]) not in made:
-                raise PipelineError(
-                    f"{where}.hub.checkpoints.{name}.revision is {revision!r}, which is no "
-                    f"checkpoint of {folder.name}{near(revision, made)}"
-                )
-
-
-def check_instruction_tuning(config: dict, known: Callable[[str, str, str], None]) -> None:
-    """What section 2's evaluations name must exist, and the reference run must be run."""
-    own = config["evaluations"]
-    known("evaluations.benchmarks.suite", own["benchmarks"]["suite"], "benchmark_suites")
-    known("evaluations.alpaca.prompts", own["alpaca"]["prompts"], "prompts")
-    known("evaluations.alpaca.judge", own["alpaca"]["judge"], "judges")
-    for name, suite in config["benchmark_suites"].items():
-        check_suite(f"benchmark_suites.{name}", suite)
-    for name, prompts in config["prompts"].items():
-        if "task" in prompts["source"]:
-            where, task = f"prompts.{name}.source.task", prompts["source"]["task"]
-            known(where, task, "tasks")
-            if config["tasks"][task]["kind"] != "chat":
-                raise PipelineError(f"{where} is {task!r}, which is not of kind chat")
-    for name, task in config["tasks"].items():
-        source = task["source"]
-        if "answers" in source and len(source["answers"]) != len(source["packages"]):
-            raise PipelineError(
-                f"tasks.{name}.source.answers has {len(source['answers'])} entries; packages has "
-                f"{len(source['packages'])}, and they must correspond"
-            )
-
-
-def check_suite(where: str, suite: dict) -> None:
-    """Names of benchmarks are free, a folder has their files, and made questions their text."""
-    for name in NOT_BENCHMARKS:
-        if name in suite["tasks"]:
-            raise PipelineError(f"benchmark_suites: {name!r} cannot be a benchmark's name")
-    for task, settings in suite["tasks"].items():
-        if "data" in settings and "packages" not in suite:
-            raise PipelineError(f"{where}.packages is missing; tasks.{task}.data is made of them")
-        if suite["folder"]:  # lm-eval's own names are looked up by rule prepare_benchmarks
-            known = [path.stem for path in sorted(Path(suite["folder"]).glob("*.yaml"))]
-            if (name := settings.get("task", task)) not in known:
-                raise PipelineError(
-                    f"{where}.tasks.{task}: no {name}.yaml in {suite['folder']}{near(name, known)}"
-                )
-
-
 def check_kinds(where: str, target: dict, instruction: bool, catalogue: Catalogue) -> None:
     """Conversations are for instruction tuning, and nothing else is."""
-    for name in catalogue.names(target, "tasks") if "tasks" in target else []:
+    for name in catalogue.names("tasks", target["tasks"]) if "tasks" in target else []:
         kind = catalogue.config["tasks"][name]["kind"]
         if instruction != (kind == "chat"):
             raise PipelineError(
@@ -335,7 +272,7 @@ def check_kinds(where: str, target: dict, instruction: bool, catalogue: Catalogu
 
 def check_panels(where: str, figure: dict, catalogue: Catalogue) -> None:
     """Panels show what is measured; a win rate needs the run that it compares with."""
-    known = [*NOT_BENCHMARKS, *catalogue.suite["tasks"]]
+    known = [*NOT_BENCHMARKS, *catalogue.suite.tasks]
     for name in sorted(evaluations_shown(figure)):
         if name not in known:
             raise PipelineError(
@@ -351,7 +288,7 @@ def check_panels(where: str, figure: dict, catalogue: Catalogue) -> None:
             )
     alpaca = catalogue.config["evaluations"]["alpaca"]
     if (
-        catalogue.judge["kind"] == "overlap"
+        catalogue.judge.kind == "overlap"
         and "task" not in (catalogue.config["prompts"][alpaca["prompts"]]["source"])
     ):
         raise PipelineError(
@@ -359,8 +296,8 @@ def check_panels(where: str, figure: dict, catalogue: Catalogue) -> None:
             f"prompts with known answers; {alpaca['prompts']!r} has none"
         )
     batch_size = catalogue.config["instruction_recipes"][figure["recipe"]]["batch_size"]
-    for model in catalogue.names(figure, "models"):
-        own = catalogue.sized("finetune_instruct", model)
+    for model in catalogue.names("models", figure["models"]):
+        own = catalogue.sized("finetune_instruct", model).plain()
         together = own["micro_batch"] * max(1, own["gpu"])
         if batch_size % together:
             raise PipelineError(
@@ -377,21 +314,6 @@ def check_panels(where: str, figure: dict, catalogue: Catalogue) -> None:
         )
 
 
-def check_study(where: str, study: dict) -> None:
-    for name, task in study["tasks"].items():
-        for key, names, values in (
-            ("trained_on", "trained_on", [task["trained_on"]]),
-            ("in_domain", "evaluations", task["in_domain"]),
-            ("out_of_domain", "evaluations", task["out_of_domain"]),
-        ):
-            for value in values:
-                if value not in study[names]:
-                    raise PipelineError(
-                        f"{where}.tasks.{name}.{key} is {value!r}, not in {where}.{names}"
-                        f"{near(value, study[names])}"
-                    )
-
-
 def check_published(where: str, target: dict, config: dict) -> None:
     """What a target of a study of published checkpoints names must be in that study."""
     for key in ("published", "study"):
@@ -402,9 +324,9 @@ def check_published(where: str, target: dict, config: dict) -> None:
             )
     if "published" not in target:
         return
-    if target["published"] not in config["published"]:
+    if target["published"] not in config["released_numbers"]:
         raise PipelineError(
-            f"{where}.published is {target['published']!r}, not in published"
+            f"{where}.published is {target['published']!r}, not in released_numbers"
             f"{near(target['published'], config['published'])}"
         )
     study = config[target["published"]]
@@ -425,32 +347,6 @@ def check_published(where: str, target: dict, config: dict) -> None:
         )
 
 
-def check_theory(theory: dict) -> None:
-    """Features must decrease, before and after fine-tuning (section 4.3)."""
-    largest, smallest = theory["features"]["largest"], theory["features"]["smallest"]
-    if smallest >= largest:
-        raise PipelineError(
-            f"theory.features.smallest is {smallest}; it must be less than largest ({largest})"
-        )
-    for name, (first, last) in theory["fine_tuning"]["spectra"].items():
-        if first * largest <= last * smallest:
-            raise PipelineError(
-                f"theory.fine_tuning.spectra.{name} is [{first}, {last}]; its features must "
-                f"decrease: last / first less than {largest / smallest:g}, as pre-training's do"
-            )
-    if 0 not in theory["fine_tuning"]["lambdas"]:
-        raise PipelineError(
-            f"theory.fine_tuning.lambdas is {theory['fine_tuning']['lambdas']}; "
-            "it must hold 0, fine-tuning without penalty (Theorem 4.7, part 1)"
-        )
-    batch_size, count = theory["fine_tuning"]["batch_size"], theory["features"]["count"]
-    if batch_size < count:
-        raise PipelineError(
-            f"theory.fine_tuning.batch_size is {batch_size}; "
-            f"it must be at least features.count ({count})"
-        )
-
-
 def check_theory_figure(where: str, figure: dict, theory: dict) -> None:
     """A figure's spectra and penalties must be among those that are simulated."""
     named = [("spectra", name) for name in figure.get("spectra", [])]
@@ -466,5 +362,26 @@ def check_theory_figure(where: str, figure: dict, theory: dict) -> None:
         if penalty not in theory["lambdas"]:
             raise PipelineError(
                 f"{where}.lambdas has {penalty}, not in theory.fine_tuning.lambdas; "
-                f"allowed: {', '.join(map(str, theory['lambdas']))}"
+                f"allowed: {', '.join(f'{x:g}' for x in theory['lambdas'])}"
             )
+
+
+def check_stand_in(where: str, model: dict, config: dict) -> None:
+    """Revisions of a stand-in must be checkpoints that it trains."""
+    if (folder := Path(model["hub"]["repository"])).parent == STAND_INS:
+        of = config["models"].get(folder.name, {})
+        if "architecture" not in of:
+            raise PipelineError(
+                f"{where}.hub.repository is {str(folder)!r}; {folder.name} is no model trained here"
+            )
+        made = checkpoint_names(of)
+        for name, point in model["hub"]["checkpoints"].items():
+            if point and (revision := point["revision"]) not in made:
+                raise PipelineError(
+                    f"{where}.hub.checkpoints.{name}.revision is {revision!r}, which is no "
+                    f"checkpoint of {folder.name}{near(revision, made)}"
+                )
+
+
+def checkpoint_names(model: dict) -> list[str]:
+    return [b if s == 0 else f"{b}-seed{s}" for b in model["budgets"] for s in model["seeds"]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from overtrain.config.catalogue import tokens_of
+from overtrain.config.units import tokens_of
 from overtrain.figures import study_tables
 from overtrain.model.architecture import Architecture
 from overtrain.records.provenance import whole_file
@@ -84,7 +84,7 @@ def released_checkpoints(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame
 def instruction_tuning(settings: dict, _: pd.DataFrame | None) -> pd.DataFrame:
     """Table 2: a column for each data set, tuned on with one recipe."""
     r = settings["recipe_settings"]
-    lora = r["lora"]
+    lora = r.get("lora")
     columns = {
         task["title"]: {
             "Conversations, at most": f"{task['examples']['train']:,}",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import is_local
+from overtrain.config.hub import is_local
 from overtrain.hub import server as hub_server
 
 if TYPE_CHECKING:

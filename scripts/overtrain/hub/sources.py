@@ -197,14 +197,14 @@ def add_pins(path: Path, found: dict[str, str]) -> None:
 # --- what the rules take --------------------------------------------------------------------------
 
 
-def pin(config: dict, section: str, name: str, settings: dict) -> dict:
+def pin(catalogue: Catalogue, section: str, name: str, settings: dict) -> dict:
     """`settings`, a slice of the entry `name` of a section, with commits for its revisions.
 
     Asks the hub, also where check_sources has: a rule stops at once, and with the same line, if
     what it needs is not there. Nothing is asked for a source that is not the hub's.
     """
     pinned = json.loads(json.dumps(settings))
-    for key, commit in commits(config, section, name).items():
+    for key, commit in commits(catalogue, section, name).items():
         level = pinned
         for part in key.removeprefix(f"{section}.{name}").split(".")[1:]:
             level = level[part]
@@ -212,11 +212,13 @@ def pin(config: dict, section: str, name: str, settings: dict) -> dict:
     return pinned
 
 
-def commits(config: dict, section: str, name: str, only: str | None = None) -> dict[str, str]:
+def commits(
+    catalogue: Catalogue, section: str, name: str, only: str | None = None
+) -> dict[str, str]:
     """The commit of each source of an entry, by key, or of the key `only` alone."""
-    asked = Catalogue(config).sources_of(section, name)
+    asked = catalogue.sources_of(section, name)
     asked = {key: source for key, source in asked.items() if only in (None, key)}
-    found = check(asked, Path(config["sources"]["pins"]))
+    found = check(asked, Path(catalogue.settings.sources.pins))
     for answer in found.values():
         if answer["problem"]:
             raise PipelineError(answer["problem"])

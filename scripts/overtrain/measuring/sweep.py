@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from overtrain.config.catalogue import Catalogue
+from overtrain.configuration import catalogue_of
 from overtrain.data.corpora import MANIFEST
 from overtrain.data.tokenizer import TextEncoder, load_encoder
 from overtrain.measuring.directions import loss_along
@@ -32,7 +32,7 @@ class Sweep:
         torch.set_num_threads(snakemake.threads)
         keep_freed_memory()
         self.checkpoint = Path(snakemake.input.checkpoint)
-        catalogue = Catalogue(config)
+        catalogue = catalogue_of(config)
         self.identity = catalogue.identity(w.model, w.checkpoint)
         if task := w.get("task"):
             self.identity |= {"task": task, "recipe": w.recipe}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from overtrain.config.catalogue import Catalogue
+from overtrain.configuration import catalogue_of
 from overtrain.model.allocator import keep_freed_memory
 from overtrain.model.examples import Examples
 from overtrain.model.losses import language_modelling
@@ -31,7 +31,7 @@ class Measured:
         torch.set_float32_matmul_precision("high")  # as in the evaluation of sweeps
         keep_freed_memory()
         self.model = Path(snakemake.input.model)
-        self.catalogue = Catalogue(snakemake.config)
+        self.catalogue = catalogue_of(snakemake.config)
         self.base = self.catalogue.identity(w.model, w.checkpoint) | {"selection": "base"}
         self.run = w.get("run")
         self.identity = self.base

@@ -1,7 +1,7 @@
 """Numbers that a paper's authors released: fetched at a pinned commit, checked by their SHA-256.
 
 Copies in a local folder, `{folder}/{source}/{file}`, are taken before the network: the folder is
-the configuration's `local` or the environment variable OVERTRAIN_PUBLISHED.
+the configuration's `local` or the environment variable OVERTRAIN_RELEASED_NUMBERS.
 """
 
 from __future__ import annotations
@@ -12,31 +12,32 @@ from http.client import HTTPException
 from pathlib import Path
 
 from overtrain import PipelineError
-from overtrain.config.catalogue import published_copies
+from overtrain.config.catalogue import copies_of
+from overtrain.config.studies import ReleasedNumbers
 from overtrain.records.provenance import sha256, whole_folder
 
 TIMEOUT = 60  # seconds without an answer
 
 
-def download_published(source: str, settings: dict, folder: Path) -> None:
-    """Put the files of `settings` into `folder`.
+def fetch(source: str, numbers: ReleasedNumbers, folder: Path) -> None:
+    """Put the files of `numbers` into `folder`.
 
     PipelineError, and no folder, if a file cannot be had or is another than the one pinned.
     """
-    copies = published_copies(source, settings)
+    copies = copies_of(source, numbers)
     with whole_folder(folder) as temporary:
-        for name, expected in settings["files"].items():
+        for name, expected in numbers.files.items():
             path = temporary / name
             if copies:
                 origin = str(copies / name)
                 shutil.copyfile(origin, path)
             else:
-                origin = settings["url"].format(commit=settings["commit"], file=name)
+                origin = numbers.url.format(commit=numbers.commit, file=name)
                 download(origin, path)
             found = sha256(path)
             if found != expected:
                 raise PipelineError(
-                    f"{origin}: its SHA-256 is {found}; published.{source}.files.{name} "
+                    f"{origin}: its SHA-256 is {found}; released_numbers.{source}.files.{name} "
                     f"is {expected}"
                 )
 

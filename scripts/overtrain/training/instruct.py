@@ -67,7 +67,7 @@ LAST = 0.1  # of the steps: the training loss is the mean over them
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a run's weights depend on. `lora`: null, or rank, alpha, dropout, modules."""
+    """Everything a run's weights depend on. `lora`: None, or rank, alpha, dropout, modules."""
 
     model: str
     task: str
@@ -83,8 +83,8 @@ class Job:
     clip: float | None
     max_length: int
     precision: str
-    lora: dict | None
     template: str
+    lora: dict | None = None
 
     @classmethod
     def from_config(cls, slice_: dict, **names: str) -> Job:

@@ -1,0 +1,53 @@
+"""What a job asks a cluster for, by stage, and for released models by size (docs/resources.md)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from overtrain.config.section import Count, Named, Section
+
+
+class Resources(Section):
+    """Of the first attempt."""
+
+    threads: Count
+    mem_mb: Count = Field(description="MB of host memory")
+    runtime: Count = Field(description="Minutes")
+    gpu: int = Field(ge=0, description="GPUs")
+
+
+class OfPretraining(Resources):
+    micro_batch: Count = Field(description="Windows in one pass of a GPU")
+
+
+class OfSize(Resources):
+    disk_mb: Count = Field(description="MB of disk that the job's files take while it runs")
+
+
+class OfInstructionTuning(OfSize):
+    micro_batch: Count = Field(
+        description="Conversations in one pass of a GPU; memory, not results"
+    )
+    save_steps: Count = Field(description="Steps between two states from which a run goes on")
+
+
+class AllResources(Section):
+    """By stage; of released models also by size, which is a model's `size`."""
+
+    corpus: Resources
+    task: Resources
+    pretrain: OfPretraining
+    finetune: Resources
+    evaluate: Resources
+    perturb: Resources
+    perturb_released: Resources
+    finetune_instruct: Named[OfInstructionTuning] = Field(min_length=1)
+    generate: Named[OfSize] = Field(min_length=1)
+    benchmarks: Named[OfSize] = Field(min_length=1)
+    judge: Resources
+    download: Resources
+    theory: Resources
+    draw: Resources
+
+
+SIZED = ("finetune_instruct", "generate", "benchmarks")  # stages whose resources go by size

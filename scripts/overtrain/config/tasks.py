@@ -1,0 +1,198 @@
+"""Fine-tuning tasks: where their rows come from, and what is made of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, Tag, model_validator
+
+from overtrain.config.corpora import tokenizer_asked
+from overtrain.config.hub import Asked
+from overtrain.config.section import (
+    Count,
+    Distinct,
+    Package,
+    Repository,
+    Revision,
+    Section,
+    Text,
+    has,
+    listed,
+)
+
+Characters = Annotated[
+    int,
+    Field(ge=16, description="Characters of the piece taken from each document; whole without it"),
+]
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+class Splits(Section):
+    """The source's names of our splits; one that is not named is taken from train."""
+
+    train: Text
+    validation: Text | None = None
+    test: Text | None = None
+
+
+class HubRows(Section):
+    dataset: Text = Field(description="Hub data set, or a local folder")
+    name: Text | None = Field(default=None, description="Configuration of the data set")
+    data_dir: Text | None = None
+    revision: Revision
+    splits: Splits
+    take: Count | None = Field(
+        default=None, description="Rows of a random subset, for a data set too large to download"
+    )
+
+
+class Pieces(Section):
+    """A piece of each docstring, or function, of some packages."""
+
+    kind: Literal["docstrings", "functions"]
+    packages: Distinct[Package]
+    characters: Characters | None = None
+
+
+class Pairs(Section):
+    """Two parts of a docstring: which one follows, or whether it does."""
+
+    kind: Literal["continuations", "pairs"]
+    packages: Distinct[Package]
+    before: int = Field(ge=8, description="Characters of the first part")
+    after: int = Field(ge=4, description="Characters of the second part")
+
+
+class Origins(Section):
+    """Which package a piece of a docstring is from."""
+
+    kind: Literal["origins"]
+    packages: Distinct[Package]
+    answers: Distinct[Text] = Field(min_length=2, description="What stands for each package")
+    characters: int = Field(ge=8, description="Characters of the piece that is asked about")
+
+    @model_validator(mode="after")
+    def corresponding(self) -> Origins:
+        if len(self.answers) != len(self.packages):
+            raise ValueError(
+                f"answers has {len(self.answers)} entries; packages has {len(self.packages)}, "
+                "and they must correspond"
+            )
+        return self
+
+
+Rows = Annotated[
+    Annotated[HubRows, Tag("hub")]
+    | Annotated[
+        Annotated[Pieces | Pairs, Field(discriminator="kind")],
+        Tag("packages"),
+    ],
+    has("dataset", "hub", "packages"),
+]
+Conversations = Annotated[
+    Annotated[HubRows, Tag("hub")] | Annotated[Origins, Tag("packages")],
+    has("dataset", "hub", "packages"),
+]
+
+
+# --- tasks ----------------------------------------------------------------------------------------
+
+
+class Examples(Section):
+    """At most so many examples of each split."""
+
+    train: Count
+    validation: Count
+    test: Count
+
+
+class AnyKind(Section):
+    """What all kinds of tasks have."""
+
+    title: Text = Field(description="Name in figures")
+    stands_for: Annotated[Distinct[Text], BeforeValidator(listed)] | None = Field(
+        default=None,
+        description="The task of the paper that this one stands in for, or several, "
+        "the likest first",
+    )
+    examples: Examples
+    source: Rows
+
+    def asked(self) -> Iterator[Asked]:
+        if isinstance(self.source, HubRows):
+            source = self.source
+            files = {"folder": source.data_dir} if source.data_dir else None
+            own = (source.dataset, source.revision, "source.dataset", files)
+            yield Asked("source", "dataset", *own)
+
+    def slice(self) -> dict:
+        """What its examples depend on; what training makes of them is `training_slice`."""
+        return self.plain("title", "stands_for", "loss_on")
+
+    def training_slice(self) -> dict:
+        """What a task's settings, beside its examples, say about training."""
+        own = self.plain()
+        return {key: own[key] for key in ("kind", "loss_on") if key in own}
+
+
+class LanguageModelling(AnyKind):
+    """A text, all of which is learned."""
+
+    kind: Literal["language_modelling"]
+    text: Text = Field(description="Template over the source's columns")
+
+
+class Label(Section):
+    column: Text
+    values: Distinct[str | int | bool] = Field(
+        description="The column's value for each of the choices, in their order"
+    )
+
+
+class Classification(AnyKind):
+    """A prompt, its possible answers, and which one is right."""
+
+    kind: Literal["classification"]
+    loss_on: Literal["answer", "all"] = Field(description="Tokens that fine-tuning has its loss on")
+    prompt: Text = Field(description="Template over the source's columns")
+    choices: Distinct[Text] = Field(description="Template of each answer")
+    label: Label
+
+    @model_validator(mode="after")
+    def corresponding(self) -> Classification:
+        if len(self.label.values) != len(self.choices):
+            raise ValueError(
+                f"label.values has {len(self.label.values)} values; "
+                f"choices has {len(self.choices)}, and they must correspond"
+            )
+        return self
+
+
+class Tokenizer(Section):
+    repository: Repository
+    revision: Revision
+
+
+class Chat(AnyKind):
+    """Conversations, of which the assistant's turns are learned (Table 2)."""
+
+    kind: Literal["chat"]
+    format: Literal["hh", "messages", "alpaca"] = Field(
+        description="How a row of the source becomes a conversation"
+    )
+    source: Conversations  # type: ignore[assignment]  # other kinds have other rows
+    tokenizer: Tokenizer | None = Field(
+        default=None, description="Counts the manifest's tokens; null: none does"
+    )
+
+    def asked(self) -> Iterator[Asked]:
+        yield from super().asked()
+        if self.tokenizer:
+            own = (self.tokenizer.repository, self.tokenizer.revision)
+            yield tokenizer_asked("tokenizer", *own)
+
+
+Task = Annotated[LanguageModelling | Classification | Chat, Field(discriminator="kind")]

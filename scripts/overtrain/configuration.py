@@ -1,0 +1,19 @@
+"""The whole configuration with all kinds of figures and tables: what workflow and jobs start from.
+
+Read by the Snakefile at every start and in every cluster job: nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from overtrain.config.catalogue import Catalogue
+from overtrain.config.errors import typed
+from overtrain.config.settings import Settings
+
+Configuration = Settings[dict[str, Any], dict[str, Any]]
+
+
+def catalogue_of(config: dict, paper_task_sets: dict[str, list[str]] | None = None) -> Catalogue:
+    """The catalogue of a merged configuration; PipelineError at its first fault of form."""
+    return Catalogue(typed(Configuration, config), paper_task_sets)
