@@ -101,16 +101,16 @@ def compare(
     gives no valid verdict at all.
     """
     kept = Verdicts(path, judge.identity)
-    asked = {}  # (run, prompt, order): the key of its question; None for equal answers
+    asked: dict[tuple[str, int, str], str] = {}  # keys of questions; none for equal answers
     questions: dict[str, Question] = {}
     for run, outputs in answers.items():
         for place, (prompt, own, other) in enumerate(zip(prompts, outputs, reference, strict=True)):
             for order in ORDERS:
                 first, second = (own, other) if order == ORDERS[0] else (other, own)
                 question = Question(prompt["instruction"], first, second, prompt["answer"])
-                key = None if own == other else kept.key(question)
+                key = "" if own == other else kept.key(question)
                 asked[run, place, order] = key
-                if key is not None:
+                if key:
                     questions[key] = question
     verdicts = {key: kept.known[key] for key in questions if key in kept.known}
     # In the order of their hash: both orders and all runs mixed, the same mixture each time.

@@ -204,7 +204,7 @@ def watch_lengths(model, where: str) -> Callable[[], tuple[int, int]]:
         return inner(requests, **options)
 
     model._loglikelihood_tokens = counted
-    return lambda: tuple(counts)
+    return lambda: (counts[0], counts[1])
 
 
 def rows_of(found: dict, identity: dict, shots: int) -> list[dict]:

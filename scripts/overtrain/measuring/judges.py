@@ -91,9 +91,9 @@ class Template:
         The package is not imported: it would read a .env file into this job's environment.
         """
         package = find_spec("alpaca_eval")
-        if package is None:
+        if package is None or package.origin is None:
             raise PipelineError("the package alpaca-eval, which has the judge's prompt, is missing")
-        folder = Path(package.submodule_search_locations[0], "evaluators_configs")
+        folder = Path(package.origin).with_name("evaluators_configs")
         if not (folder / name).is_file():
             raise PipelineError(f"alpaca_eval has no prompt {name}; try */alpaca_eval_clf.txt")
         text = (folder / name).read_text("utf-8")
