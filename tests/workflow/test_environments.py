@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import rules_of
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = ROOT / "scripts" / "overtrain"
+SCRIPTS = ROOT / "scripts"
+OURS = {"overtrain", "job"}  # modules in it
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # (distribution, called name): what the call imports although the distribution does not require it.
 INDIRECT = {("pandas", "to_markdown"): "tabulate"}
@@ -46,17 +48,12 @@ def environment(name: str) -> dict[str, str]:
 
 @cache
 def rules() -> dict[str, tuple[str, str]]:
-    """Script and environment of every rule that has a script, from the rules' files."""
+    """Script and environment of every rule that has a script."""
     found = {}
-    for path in sorted((ROOT / "rules").glob("*.smk")):
-        for name, body in re.findall(
-            r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S
-        ):
-            script = re.search(r'"\.\./scripts/(\w+\.py)"', body)
-            conda = re.search(r'conda:\s+"\.\./envs/(\w+)\.yaml"', body)
-            if script:
-                assert conda, f"rule {name} has a script and no environment"
-                found[name] = (script[1], conda[1])
+    for rule in rules_of(ROOT):
+        if rule.script:
+            assert rule.conda_env, f"rule {rule.name} has a script and no environment"
+            found[rule.name] = (Path(rule.script).name, Path(str(rule.conda_env)).stem)
     return found
 
 
@@ -76,10 +73,11 @@ def modules_of(node: ast.Import | ast.ImportFrom) -> set[str]:
 
 
 def file_of(module: str) -> Path | None:
-    """The file of the library, or beside it, that holds `module`."""
-    place = LIBRARY.parent.joinpath(*module.split("."))
-    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    return path if path.is_file() else None
+    """Our file that holds `module`."""
+    if module.split(".")[0] not in OURS:
+        return None
+    path = SCRIPTS.joinpath(*module.split("."))
+    return next(filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py")), None)
 
 
 @cache
@@ -105,7 +103,7 @@ def needs(script: Path) -> set[str]:
                     if path not in known:
                         known.add(path)
                         module_code(path)
-                elif module.split(".")[0] not in sys.stdlib_module_names | {"overtrain"}:
+                elif module.split(".")[0] not in sys.stdlib_module_names | OURS:
                     imported.add(module.split(".")[0])
             return
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "find_spec":
@@ -158,8 +156,8 @@ def test_the_analysis_follows_calls_and_imports_inside_functions():
 
 
 def test_every_rule_with_a_script_is_found():
-    scripts = {path.name for path in (ROOT / "scripts").glob("*.py")} - {"job.py"}  # for all
-    assert {script for script, _ in rules().values()} == scripts
+    scripts = {path.name for path in (ROOT / "scripts").glob("*.py")}
+    assert {script for script, _ in rules().values()} == scripts - {"job.py"}
     assert {own for _, own in rules().values()} == set(ENVIRONMENTS)
 
 
