@@ -169,6 +169,14 @@ def test_a_tokenizer_without_padding_answers_the_same(folder, tmp_path):
     assert respond(bare, PROMPTS, how, CPU) == respond(folder, PROMPTS, how, CPU)
 
 
+def test_a_checkpoints_own_way_to_generate_changes_nothing(folder, tmp_path):
+    other = chat_model(tmp_path / "other", 96)
+    own = {"do_sample": True, "eos_token_id": 5, "repetition_penalty": 3.0, "temperature": 2.0}
+    (other / "generation_config.json").write_text(json.dumps(own))
+    how = Decoding(24, 8)
+    assert respond(other, PROMPTS, how, CPU) == respond(folder, PROMPTS, how, CPU)
+
+
 def test_without_an_end_of_text_it_is_one_line(tmp_path):
     endless = chat_model(tmp_path / "endless", 64, eos_token=None, pad_token=None)
     assert "no end of text" in error_line(lambda: respond(endless, ["a"], Decoding(8, 1), CPU))
