@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, OlmoConfig, OlmoForCausalLM
 
 from overtrain import PipelineError
@@ -175,6 +177,17 @@ def test_a_checkpoints_own_way_to_generate_changes_nothing(folder, tmp_path):
     (other / "generation_config.json").write_text(json.dumps(own))
     how = Decoding(24, 8)
     assert respond(other, PROMPTS, how, CPU) == respond(folder, PROMPTS, how, CPU)
+
+
+def test_nothing_is_put_before_what_the_template_says(folder, tmp_path):
+    marking = chat_model(tmp_path / "marking", 96)
+    encoder = Tokenizer.from_file(str(marking / "tokenizer.json"))
+    mark = ("#", encoder.token_to_id("#"))
+    encoder.post_processor = TemplateProcessing(single="# $A", special_tokens=[mark])
+    encoder.save(str(marking / "tokenizer.json"))
+    assert AutoTokenizer.from_pretrained(marking)("a").input_ids[0] == mark[1]
+    how = Decoding(24, 8)
+    assert respond(marking, PROMPTS, how, CPU) == respond(folder, PROMPTS, how, CPU)
 
 
 def test_without_an_end_of_text_it_is_one_line(tmp_path):
