@@ -17,6 +17,7 @@ min_version("9.27.1")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from overtrain import PipelineError
+from overtrain.config.asked import Ask
 from overtrain.config.check import check
 from overtrain.config.files import load
 from overtrain.configuration import catalogue_of
@@ -32,6 +33,7 @@ try:
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
+ask = Ask(catalogue)
 config |= layers.config  # what the scripts of jobs see
 if workflow.is_main_process:
     print(layers.told(), file=sys.stderr)
@@ -66,26 +68,6 @@ resource_scopes:
     disk_mb="global",
 
 
-# Head node: what needs the internet, and what takes seconds.
-localrules:
-    check_sources,
-    build_corpus,
-    prepare_task,
-    publish_checkpoint,
-    prepare_benchmarks,
-    prepare_prompts,
-    download_checkpoint,
-    download_judge,
-    simulate_theory,
-    download_published,
-    read_published,
-    aggregate,
-    figure,
-    table,
-    all_figures,
-    all_tables,
-
-
 include: "rules/sources.smk"
 include: "rules/corpora.smk"
 include: "rules/tasks.smk"
@@ -94,12 +76,12 @@ include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/finetune_instruct.smk"
 include: "rules/evaluate.smk"
-include: "rules/benchmarks.smk"
 include: "rules/alpaca.smk"
+include: "rules/benchmarks.smk"
 include: "rules/perturb.smk"
 include: "rules/interpolate.smk"
 include: "rules/theory.smk"
-include: "rules/published.smk"
+include: "rules/released_numbers.smk"
 include: "rules/aggregate.smk"
 include: "rules/draw.smk"
 
@@ -108,18 +90,14 @@ rule all_figures:
     default_target: True
     input:
         catalogue.check_first(),
-        [
-            f"results/figures/{p}/{f}.pdf"
-            for p, f in catalogue.targets("figures", here=True)
-        ],
+        [f"results/figures/{p}/{f}.pdf" for p, f in catalogue.targets("figures", here=True)],
+    localrule: True
 
 
 rule all_tables:
     input:
-        [
-            f"results/tables/{p}/{t}.md"
-            for p, t in catalogue.targets("tables", here=True)
-        ],
+        [f"results/tables/{p}/{t}.md" for p, t in catalogue.targets("tables", here=True)],
+    localrule: True
 
 
 for kind, suffix in (("figures", "pdf"), ("tables", "md")):

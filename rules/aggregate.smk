@@ -3,9 +3,7 @@
 
 rule aggregate:
     input:
-        measurements=lambda wildcards: catalogue.measurements(
-            wildcards.paper, wildcards.figure
-        ),
+        measurements=lambda wildcards: catalogue.measurements(wildcards.paper, wildcards.figure),
     output:
         aggregate="results/aggregates/{paper}/{figure}.parquet",
         statistics="results/aggregates/{paper}/{figure}.statistics.csv",
@@ -13,16 +11,13 @@ rule aggregate:
         "results/logs/aggregate/{paper}/{figure}.log",
     benchmark:
         "results/benchmarks/aggregate/{paper}/{figure}.tsv"
+    localrule: True
     conda:
         "../envs/figures.yaml"
-    threads: catalogue.settings.resources.draw.threads
+    threads: ask.threads("draw")
     resources:
-        mem_mb=catalogue.settings.resources.draw.mem_mb,
-        runtime=catalogue.settings.resources.draw.runtime,
-        gpu=catalogue.settings.resources.draw.gpu,
+        **ask("draw"),
     params:
-        config=lambda wildcards: catalogue.aggregate_slice(
-            wildcards.paper, wildcards.figure
-        ),
+        config=lambda wildcards: catalogue.aggregate_slice(wildcards.paper, wildcards.figure),
     script:
         "../scripts/aggregate.py"

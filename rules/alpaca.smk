@@ -11,13 +11,12 @@ rule prepare_prompts:
         "results/logs/prepare_prompts/{prompts}.log",
     benchmark:
         "results/benchmarks/prepare_prompts/{prompts}.tsv"
+    localrule: True
     conda:
         "../envs/download.yaml"
-    threads: catalogue.settings.resources.task.threads
+    threads: ask.threads("task")
     resources:
-        mem_mb=catalogue.settings.resources.task.mem_mb,
-        runtime=catalogue.settings.resources.task.runtime,
-        gpu=catalogue.settings.resources.task.gpu,
+        **ask("task"),
     params:
         config=lambda wildcards: catalogue.prompts_slice(wildcards.prompts),
     script:
@@ -26,7 +25,7 @@ rule prepare_prompts:
 
 rule generate_responses:
     input:
-        model="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
+        model=rules.finetune_instruct.output.model,
         prompts=f"results/prompts/{catalogue.settings.evaluations.alpaca.prompts}.parquet",
     output:
         responses="results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet",
@@ -40,13 +39,9 @@ rule generate_responses:
         "instruct_run"
     conda:
         "../envs/benchmarks.yaml"
-    threads: lambda wildcards: catalogue.sized("generate", wildcards.model).threads
+    threads: ask.threads("generate")
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("generate", wildcards.model).mem_mb,
-        disk_mb=lambda wildcards: catalogue.sized("generate", wildcards.model).disk_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("generate", wildcards.model).runtime,
-        gpu=lambda wildcards: catalogue.sized("generate", wildcards.model).gpu,
+        **ask("generate"),
     params:
         config=catalogue.generation_slice(),
     script:
@@ -55,7 +50,7 @@ rule generate_responses:
 
 # A judge behind an endpoint needs the internet, one that only counts words needs no GPU: both run on the head node.
 judged_on_head = catalogue.judge.kind in ("openai", "overlap")
-judging = getattr(catalogue.settings.resources, "task" if judged_on_head else "judge")
+judging = "task" if judged_on_head else "judge"
 
 
 # Not in the group of the runs: it needs all of a sweep, and the reference run, and other machines.
@@ -79,14 +74,10 @@ rule evaluate_alpaca:
     localrule: judged_on_head
     conda:
         "../envs/judge.yaml"
-    threads: judging.threads
+    threads: ask.threads(judging)
     resources:
-        mem_mb=judging.mem_mb,
-        runtime=lambda wildcards, attempt: attempt * judging.runtime,
-        gpu=judging.gpu,
+        **ask(judging),
     params:
-        config=lambda wildcards: catalogue.alpaca_slice(
-            wildcards.model, wildcards.recipe
-        ),
+        config=lambda wildcards: catalogue.alpaca_slice(wildcards.model, wildcards.recipe),
     script:
         "../scripts/evaluate_alpaca.py"

@@ -1,4 +1,5 @@
 # Benchmarks of lm-eval, and held-out web text, on released checkpoints and on their instruction-tuned runs.
+# What reads a run is a link of its chain: a group's jobs come one after the other (rules/evaluate.smk).
 
 
 # On the head node: fetches data sets, and makes every prompt once.
@@ -12,13 +13,12 @@ rule prepare_benchmarks:
         "results/logs/prepare_benchmarks/{suite}.log",
     benchmark:
         "results/benchmarks/prepare_benchmarks/{suite}.tsv"
+    localrule: True
     conda:
         "../envs/benchmarks.yaml"
-    threads: catalogue.settings.resources.task.threads
+    threads: ask.threads("task")
     resources:
-        mem_mb=catalogue.settings.resources.task.mem_mb,
-        runtime=catalogue.settings.resources.task.runtime,
-        gpu=catalogue.settings.resources.task.gpu,
+        **ask("task"),
     params:
         config=lambda wildcards: catalogue.suite_slice(wildcards.suite),
     script:
@@ -39,48 +39,28 @@ rule evaluate_benchmarks_base:
         model=catalogue.models_of("released"),
     conda:
         "../envs/benchmarks.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
+    threads: ask.threads("benchmarks")
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model).runtime,
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
+        **ask("benchmarks"),
     params:
         config=catalogue.benchmarks_slice(),
     script:
         "../scripts/evaluate_benchmarks.py"
 
 
-# A link of a run's chain: its group's jobs come one after the other (rules/evaluate.smk).
-rule evaluate_benchmarks:
+use rule evaluate_benchmarks_base as evaluate_benchmarks with:
     input:
-        model="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
+        model=rules.finetune_instruct.output.model,
         suite=f"results/benchmark_data/{catalogue.settings.evaluations.benchmarks.suite}",
-        after="results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet",
+        after=rules.generate_responses.output.responses,
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/benchmarks.parquet",
     log:
         "results/logs/evaluate_benchmarks/{model}/{checkpoint}/{task}/{recipe}/{run}.log",
     benchmark:
         "results/benchmarks/evaluate_benchmarks/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
-    wildcard_constraints:
-        model=catalogue.models_of("released"),
     group:
         "instruct_run"
-    conda:
-        "../envs/benchmarks.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
-    resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model).runtime,
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
-    params:
-        config=catalogue.benchmarks_slice(),
-    script:
-        "../scripts/evaluate_benchmarks.py"
 
 
 rule evaluate_c4_base:
@@ -97,13 +77,9 @@ rule evaluate_c4_base:
         model=catalogue.models_of("released"),
     conda:
         "../envs/evaluate.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
+    threads: ask.threads("benchmarks")
     resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model).runtime,
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
+        **ask("benchmarks"),
     params:
         config=lambda wildcards: catalogue.instruct_c4_slice(wildcards.model),
     script:
@@ -111,31 +87,16 @@ rule evaluate_c4_base:
 
 
 # The last link: after it a run's weights are gone.
-rule evaluate_c4_instruct:
+use rule evaluate_c4_base as evaluate_c4_instruct with:
     input:
-        model="results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}",
+        model=rules.finetune_instruct.output.model,
         corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
-        after="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/benchmarks.parquet",
+        after=rules.evaluate_benchmarks.output.measurements,
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/c4.parquet",
     log:
         "results/logs/evaluate_c4_instruct/{model}/{checkpoint}/{task}/{recipe}/{run}.log",
     benchmark:
         "results/benchmarks/evaluate_c4_instruct/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
-    wildcard_constraints:
-        model=catalogue.models_of("released"),
     group:
         "instruct_run"
-    conda:
-        "../envs/evaluate.yaml"
-    threads: lambda wildcards: catalogue.sized("benchmarks", wildcards.model).threads
-    resources:
-        mem_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("benchmarks", wildcards.model).runtime,
-        gpu=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).gpu,
-        disk_mb=lambda wildcards: catalogue.sized("benchmarks", wildcards.model).disk_mb,
-    params:
-        config=lambda wildcards: catalogue.instruct_c4_slice(wildcards.model),
-    script:
-        "../scripts/evaluate_c4_instruct.py"

@@ -9,13 +9,12 @@ rule build_corpus:
     benchmark:
         "results/benchmarks/build_corpus/{corpus}.tsv"
     priority: 100
+    localrule: True
     conda:
         "../envs/download.yaml"
-    threads: catalogue.settings.resources.corpus.threads
+    threads: ask.threads("corpus")
     resources:
-        mem_mb=catalogue.settings.resources.corpus.mem_mb,
-        runtime=catalogue.settings.resources.corpus.runtime,
-        gpu=catalogue.settings.resources.corpus.gpu,
+        **ask("corpus"),
     params:
         config=lambda wildcards: catalogue.corpus_slice(wildcards.corpus),
     script:

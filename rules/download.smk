@@ -1,38 +1,10 @@
-# One revision of a released model, from the hub or from a local folder that stands for it. On the head node:
-# compute nodes have no internet.
-
-
-# A checkpoint trained here as a revision of a repository, for stand-ins of released models.
-rule publish_checkpoint:
-    input:
-        checkpoint="results/checkpoints/{model}/{checkpoint}",
-    output:
-        revision=directory("results/hub/{model}/{checkpoint}"),
-        provenance="results/hub/{model}/{checkpoint}.json",
-    log:
-        "results/logs/publish_checkpoint/{model}/{checkpoint}.log",
-    benchmark:
-        "results/benchmarks/publish_checkpoint/{model}/{checkpoint}.tsv"
-    wildcard_constraints:
-        model=catalogue.models_of("controlled"),
-    conda:
-        "../envs/download.yaml"
-    threads: catalogue.settings.resources.task.threads
-    resources:
-        mem_mb=catalogue.settings.resources.task.mem_mb,
-        runtime=catalogue.settings.resources.task.runtime,
-        gpu=catalogue.settings.resources.task.gpu,
-    params:
-        config="{}",
-    script:
-        "../scripts/publish_checkpoint.py"
+# One revision of a released model, from the hub or a local folder: a checkpoint trained here may stand in for it. On the
+# head node: compute nodes have no internet.
 
 
 rule download_checkpoint:
     input:
-        revision=lambda wildcards: catalogue.published_revision(
-            wildcards.model, wildcards.checkpoint
-        ),
+        stand_in=lambda wildcards: catalogue.stands_in(wildcards.model, wildcards.checkpoint),
     output:
         checkpoint=directory("results/checkpoints/{model}/{checkpoint}"),
     log:
@@ -42,17 +14,14 @@ rule download_checkpoint:
     wildcard_constraints:
         model=catalogue.models_of("released"),
     priority: 100
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.download.threads
+    threads: ask.threads("download")
     resources:
-        mem_mb=catalogue.settings.resources.download.mem_mb,
-        runtime=catalogue.settings.resources.download.runtime,
-        gpu=catalogue.settings.resources.download.gpu,
+        **ask("download"),
     params:
-        config=lambda wildcards: catalogue.download_slice(
-            wildcards.model, wildcards.checkpoint
-        ),
+        config=lambda wildcards: catalogue.download_slice(wildcards.model, wildcards.checkpoint),
     script:
         "../scripts/download_checkpoint.py"
 
@@ -68,13 +37,12 @@ rule download_judge:
     wildcard_constraints:
         judge=catalogue.fetched_judges(),
     priority: 100
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.download.threads
+    threads: ask.threads("download")
     resources:
-        mem_mb=catalogue.settings.resources.download.mem_mb,
-        runtime=catalogue.settings.resources.download.runtime,
-        gpu=catalogue.settings.resources.download.gpu,
+        **ask("download"),
     params:
         config=lambda wildcards: catalogue.download_judge_slice(wildcards.judge),
     script:

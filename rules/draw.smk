@@ -3,9 +3,7 @@
 
 rule figure:
     input:
-        aggregate=lambda wildcards: catalogue.figure_aggregate(
-            wildcards.paper, wildcards.figure
-        ),
+        aggregate=lambda wildcards: catalogue.figure_aggregate(wildcards.paper, wildcards.figure),
     output:
         pdf="results/figures/{paper}/{figure}.pdf",
         png="results/figures/{paper}/{figure}.png",
@@ -15,26 +13,21 @@ rule figure:
         "results/logs/figure/{paper}/{figure}.log",
     benchmark:
         "results/benchmarks/figure/{paper}/{figure}.tsv"
+    localrule: True
     conda:
         "../envs/figures.yaml"
-    threads: catalogue.settings.resources.draw.threads
+    threads: ask.threads("draw")
     resources:
-        mem_mb=catalogue.settings.resources.draw.mem_mb,
-        runtime=catalogue.settings.resources.draw.runtime,
-        gpu=catalogue.settings.resources.draw.gpu,
+        **ask("draw"),
     params:
-        config=lambda wildcards: catalogue.figure_slice(
-            wildcards.paper, wildcards.figure
-        ),
+        config=lambda wildcards: catalogue.figure_slice(wildcards.paper, wildcards.figure),
     script:
         "../scripts/figure.py"
 
 
 rule table:
     input:
-        aggregate=lambda wildcards: catalogue.table_aggregate(
-            wildcards.paper, wildcards.table
-        ),
+        aggregate=lambda wildcards: catalogue.table_aggregate(wildcards.paper, wildcards.table),
     output:
         csv="results/tables/{paper}/{table}.csv",
         md="results/tables/{paper}/{table}.md",
@@ -44,13 +37,12 @@ rule table:
         "results/logs/table/{paper}/{table}.log",
     benchmark:
         "results/benchmarks/table/{paper}/{table}.tsv"
+    localrule: True
     conda:
         "../envs/figures.yaml"
-    threads: catalogue.settings.resources.draw.threads
+    threads: ask.threads("draw")
     resources:
-        mem_mb=catalogue.settings.resources.draw.mem_mb,
-        runtime=catalogue.settings.resources.draw.runtime,
-        gpu=catalogue.settings.resources.draw.gpu,
+        **ask("draw"),
     params:
         config=lambda wildcards: catalogue.table_slice(wildcards.paper, wildcards.table),
     script:

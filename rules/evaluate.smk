@@ -4,9 +4,9 @@
 rule evaluate_id:
     input:
         checkpoint="results/checkpoints/{model}/{checkpoint}",
-        runs="results/runs/{model}/{checkpoint}/{task}/{recipe}",
-        validation="results/tasks/{task}/validation.parquet",
-        test="results/tasks/{task}/test.parquet",
+        runs=rules.finetune.output.runs,
+        validation=rules.prepare_task.output.validation,
+        test=rules.prepare_task.output.test,
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/id.parquet",
     log:
@@ -17,12 +17,9 @@ rule evaluate_id:
         "sweep"
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.evaluate.threads
+    threads: ask.threads("evaluate")
     resources:
-        mem_mb=catalogue.settings.resources.evaluate.mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.settings.resources.evaluate.runtime,
-        gpu=catalogue.settings.resources.evaluate.gpu,
+        **ask("evaluate"),
     params:
         config="{}",
     script:
@@ -32,10 +29,10 @@ rule evaluate_id:
 rule evaluate_c4:
     input:
         checkpoint="results/checkpoints/{model}/{checkpoint}",
-        runs="results/runs/{model}/{checkpoint}/{task}/{recipe}",
+        runs=rules.finetune.output.runs,
         corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
         # Makes the group a chain: jobs side by side in a group would ask for the sum of their GPUs.
-        after="results/measurements/{model}/{checkpoint}/{task}/{recipe}/id.parquet",
+        after=rules.evaluate_id.output.measurements,
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/c4.parquet",
     log:
@@ -46,12 +43,9 @@ rule evaluate_c4:
         "sweep"
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.evaluate.threads
+    threads: ask.threads("evaluate")
     resources:
-        mem_mb=catalogue.settings.resources.evaluate.mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.settings.resources.evaluate.runtime,
-        gpu=catalogue.settings.resources.evaluate.gpu,
+        **ask("evaluate"),
     params:
         config=lambda wildcards: catalogue.c4_slice(wildcards.model),
     script:

@@ -5,8 +5,8 @@
 rule finetune:
     input:
         checkpoint="results/checkpoints/{model}/{checkpoint}",
-        train="results/tasks/{task}/train.parquet",
-        validation="results/tasks/{task}/validation.parquet",
+        train=rules.prepare_task.output.train,
+        validation=rules.prepare_task.output.validation,
     output:
         runs=temp(directory("results/runs/{model}/{checkpoint}/{task}/{recipe}")),
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/training.parquet",
@@ -18,12 +18,9 @@ rule finetune:
         "sweep"
     conda:
         "../envs/train.yaml"
-    threads: catalogue.settings.resources.finetune.threads
+    threads: ask.threads("finetune")
     resources:
-        mem_mb=catalogue.settings.resources.finetune.mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.settings.resources.finetune.runtime,
-        gpu=catalogue.settings.resources.finetune.gpu,
+        **ask("finetune"),
     params:
         config=lambda wildcards: catalogue.sweep_slice(wildcards.task, wildcards.recipe),
     script:

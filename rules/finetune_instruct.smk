@@ -6,8 +6,8 @@
 rule finetune_instruct:
     input:
         checkpoint="results/checkpoints/{model}/{checkpoint}",
-        train="results/tasks/{task}/train.parquet",
-        test="results/tasks/{task}/test.parquet",
+        train=rules.prepare_task.output.train,
+        test=rules.prepare_task.output.test,
     output:
         model=temp(directory("results/runs/{model}/{checkpoint}/{task}/{recipe}/{run}")),
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/training.parquet",
@@ -21,21 +21,11 @@ rule finetune_instruct:
         "instruct_run"
     conda:
         "../envs/instruct.yaml"
-    threads: lambda wildcards: catalogue.sized("finetune_instruct", wildcards.model).threads
+    threads: ask.threads("finetune_instruct")
     resources:
-        mem_mb=lambda wildcards: catalogue.sized(
-            "finetune_instruct", wildcards.model
-        ).mem_mb,
         # A longer limit for each attempt: what an attempt did is not lost, it goes on from its last state.
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.sized("finetune_instruct", wildcards.model).runtime,
-        gpu=lambda wildcards: catalogue.sized("finetune_instruct", wildcards.model).gpu,
-        disk_mb=lambda wildcards: catalogue.sized(
-            "finetune_instruct", wildcards.model
-        ).disk_mb,
+        **ask("finetune_instruct"),
     params:
-        config=lambda wildcards: catalogue.instruct_slice(
-            wildcards.recipe, wildcards.run
-        ),
+        config=lambda wildcards: catalogue.instruct_slice(wildcards.recipe, wildcards.run),
     script:
         "../scripts/finetune_instruct.py"

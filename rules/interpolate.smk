@@ -13,26 +13,21 @@ rule interpolate_gaussian:
         "results/benchmarks/interpolate_gaussian/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.perturb.threads
+    threads: ask.threads("perturb")
     resources:
-        mem_mb=catalogue.settings.resources.perturb.mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.settings.resources.perturb.runtime,
-        gpu=catalogue.settings.resources.perturb.gpu,
+        **ask("perturb"),
     params:
-        config=lambda wildcards: catalogue.interpolation_slice(
-            wildcards.model, "gaussian"
-        ),
+        config=lambda wildcards: catalogue.interpolation_slice(wildcards.model, "gaussian"),
     script:
-        "../scripts/interpolate_gaussian.py"
+        "../scripts/interpolate.py"
 
 
 # In the sweep's group, whose temporary weights it reads. The group stays a chain (rules/evaluate.smk) because
 # the recipe is this rule's own: no evaluation reads that sweep beside it.
-rule interpolate_finetuning:
+use rule interpolate_gaussian as interpolate_finetuning with:
     input:
         checkpoint="results/checkpoints/{model}/{checkpoint}",
-        runs="results/runs/{model}/{checkpoint}/{task}/{recipe}",
+        runs=rules.finetune.output.runs,
         corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/interpolation.parquet",
@@ -42,17 +37,5 @@ rule interpolate_finetuning:
         "results/benchmarks/interpolate_finetuning/{model}/{checkpoint}/{task}/{recipe}.tsv"
     group:
         "sweep"
-    conda:
-        "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.perturb.threads
-    resources:
-        mem_mb=catalogue.settings.resources.perturb.mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.settings.resources.perturb.runtime,
-        gpu=catalogue.settings.resources.perturb.gpu,
     params:
-        config=lambda wildcards: catalogue.interpolation_slice(
-            wildcards.model, "fine_tuning"
-        ),
-    script:
-        "../scripts/interpolate_finetuning.py"
+        config=lambda wildcards: catalogue.interpolation_slice(wildcards.model, "fine_tuning"),

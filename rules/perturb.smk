@@ -14,14 +14,9 @@ rule perturb_gaussian:
         "results/benchmarks/perturb_gaussian/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: lambda wildcards: catalogue.perturbation_resources(wildcards.model).threads
+    threads: ask.threads(catalogue.perturbation_resources)
     resources:
-        mem_mb=lambda wildcards: catalogue.perturbation_resources(
-            wildcards.model
-        ).mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.perturbation_resources(wildcards.model).runtime,
-        gpu=lambda wildcards: catalogue.perturbation_resources(wildcards.model).gpu,
+        **ask(catalogue.perturbation_resources),
     params:
         config=lambda wildcards: catalogue.perturbation_slice(wildcards.model),
     script:
@@ -40,12 +35,9 @@ rule measure_sharpness:
         "results/benchmarks/measure_sharpness/{model}/{checkpoint}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: catalogue.settings.resources.perturb.threads
+    threads: ask.threads("perturb")
     resources:
-        mem_mb=catalogue.settings.resources.perturb.mem_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * catalogue.settings.resources.perturb.runtime,
-        gpu=catalogue.settings.resources.perturb.gpu,
+        **ask("perturb"),
     params:
         config=lambda wildcards: catalogue.sharpness_slice(wildcards.model),
     script:

@@ -17,16 +17,15 @@ rule pretrain:
     priority: 10
     conda:
         "../envs/train.yaml"
-    threads: catalogue.settings.resources.pretrain.threads
+    threads: ask.threads("pretrain")
     resources:
-        mem_mb=catalogue.settings.resources.pretrain.mem_mb,
-        runtime=lambda wildcards, attempt: catalogue.pretraining_minutes(
-            wildcards.model, wildcards.checkpoint, attempt
+        **ask(
+            "pretrain",
+            runtime=lambda wildcards, attempt: catalogue.pretraining_minutes(
+                wildcards.model, wildcards.checkpoint, attempt
+            ),
         ),
-        gpu=catalogue.settings.resources.pretrain.gpu,
     params:
-        config=lambda wildcards: catalogue.pretraining_slice(
-            wildcards.model, wildcards.checkpoint
-        ),
+        config=lambda wildcards: catalogue.pretraining_slice(wildcards.model, wildcards.checkpoint),
     script:
         "../scripts/pretrain.py"

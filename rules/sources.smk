@@ -10,13 +10,12 @@ rule check_sources:
     benchmark:
         "results/benchmarks/check_sources.tsv"
     priority: 100
+    localrule: True
     conda:
         "../envs/download.yaml"
-    threads: catalogue.settings.resources.task.threads
+    threads: ask.threads("task")
     resources:
-        mem_mb=catalogue.settings.resources.task.mem_mb,
-        runtime=catalogue.settings.resources.task.runtime,
-        gpu=catalogue.settings.resources.task.gpu,
+        **ask("task"),
     params:
         config=catalogue.sources_slice(),
     script:

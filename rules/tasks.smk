@@ -12,13 +12,12 @@ rule prepare_task:
     benchmark:
         "results/benchmarks/prepare_task/{task}.tsv"
     priority: 100
+    localrule: True
     conda:
         "../envs/download.yaml"
-    threads: catalogue.settings.resources.task.threads
+    threads: ask.threads("task")
     resources:
-        mem_mb=catalogue.settings.resources.task.mem_mb,
-        runtime=catalogue.settings.resources.task.runtime,
-        gpu=catalogue.settings.resources.task.gpu,
+        **ask("task"),
     params:
         config=lambda wildcards: catalogue.task_slice(wildcards.task),
     script:

@@ -8,13 +8,12 @@ rule simulate_theory:
         "results/logs/simulate_theory/{experiment}.log",
     benchmark:
         "results/benchmarks/simulate_theory/{experiment}.tsv"
+    localrule: True
     conda:
         "../envs/simulate.yaml"
-    threads: catalogue.settings.resources.theory.threads
+    threads: ask.threads("theory")
     resources:
-        mem_mb=catalogue.settings.resources.theory.mem_mb,
-        runtime=catalogue.settings.resources.theory.runtime,
-        gpu=catalogue.settings.resources.theory.gpu,
+        **ask("theory"),
     params:
         config=lambda wildcards: catalogue.theory_slice(wildcards.experiment),
     script:

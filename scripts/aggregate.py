@@ -1,16 +1,10 @@
 """Rule aggregate: the rows of a figure, with where each came from, and what they support."""
 
-import json
-from pathlib import Path
-
+from job import Job
 from overtrain.figures import statistics
 from overtrain.figures.aggregate import aggregate
-from overtrain.records import job
 
-with job.logged(snakemake.log[0]):
-    config = json.loads(snakemake.params.config)
-    files = [Path(path) for path in snakemake.input.measurements]
-    output = Path(snakemake.output.aggregate)
-    rows = aggregate(files, config["plot"], config["only"], output, job.origin(snakemake, {}))
-    table = Path(snakemake.output.statistics)
-    statistics.write(rows, config["plot"], config.get("statistics"), table)
+with Job(snakemake) as job:
+    config, paths = job.slice, job.input.measurements
+    rows = aggregate(paths, config["plot"], config["only"], job.output.aggregate, job.origin())
+    statistics.write(rows, config["plot"], config.get("statistics"), job.output.statistics)

@@ -1,18 +1,16 @@
 """Rules evaluate_benchmarks(_base): a tuned run, or a checkpoint, on the suite of benchmarks."""
 
-from pathlib import Path
+from job import TorchJob
+from overtrain.measuring import benchmarks, harness
+from overtrain.model.released import diverged
 
-from overtrain.measuring import benchmarks, harness, tuned
-from overtrain.records import job, measurements
-
-with job.logged(snakemake.log[0]):
-    own = tuned.Measured(snakemake)
-    suite, folder = own.catalogue.suite.model_dump(), Path(snakemake.input.suite)
+with TorchJob(snakemake) as job:
+    suite = job.catalogue.suite.model_dump()
+    folder, model = job.input.suite, job.input.model
     manifest = benchmarks.read_manifest(folder)
-    if tuned.diverged(own.model):
+    if diverged(model):
         found = benchmarks.diverged(manifest, suite)
     else:
-        found = benchmarks.evaluate(own.model, folder, manifest, suite, own.device, own.gpus)
-    rows = harness.rows_of(found, own.identity, suite["shots"])
-    origin = own.origin({"suite": manifest["sha256"]})
-    measurements.write(rows, Path(snakemake.output.measurements), origin)
+        found = benchmarks.evaluate(model, folder, manifest, suite, job.device.type, job.gpus)
+    identity = {"selection": "base"} | job.identity  # of a run, the last epoch
+    job.write(harness.rows_of(found, identity, suite["shots"]))

@@ -1,16 +1,15 @@
 """Rule evaluate_c4: a sweep's snapshots and their base on held-out pre-training text."""
 
-import json
 from functools import partial
-from pathlib import Path
 
-from overtrain.measuring.sweep import Sweep
+from job import TorchJob
+from overtrain.measuring.stacks import Stacks, measure_sweep
 from overtrain.model.losses import held_out_text, language_modelling
-from overtrain.records import job, measurements
+from overtrain.model.olmo import read_architecture
 
-with job.logged(snakemake.log[0]):
-    sweep = Sweep(snakemake)
-    tokens = json.loads(snakemake.params.config)["tokens"]
-    text = held_out_text(Path(snakemake.input.corpus), sweep.context, tokens)
-    rows = sweep.measure("c4", {"held_out": partial(language_modelling, examples=text)})
-    measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())
+with TorchJob(snakemake) as job:
+    base = job.input.checkpoint
+    text = held_out_text(job.input.corpus, read_architecture(base).context, job.slice["tokens"])
+    scores = {"held_out": partial(language_modelling, examples=text)}
+    stacks, identity = Stacks.within(job.room, base), job.identity | {"evaluation": "c4"}
+    job.write(measure_sweep(base, job.input.runs, scores, stacks, identity))

@@ -1,17 +1,18 @@
 """Rule evaluate_id: a sweep's snapshots and their base on the task's validation and test splits."""
 
-from pathlib import Path
-
-from overtrain.measuring.sweep import Sweep
+from job import TorchJob
+from overtrain.data.tokenizer import load_encoder
+from overtrain.measuring.stacks import Stacks, measure_sweep
 from overtrain.model.losses import TaskSplit
-from overtrain.records import job, measurements
+from overtrain.model.olmo import read_architecture
 
-with job.logged(snakemake.log[0]):
-    sweep = Sweep(snakemake)
-    kind = sweep.task_settings["kind"]
+with TorchJob(snakemake) as job:
+    base, task = job.input.checkpoint, job.wildcards.task
+    kind = job.catalogue.settings.tasks[task].kind
+    encoder, context = load_encoder(base), read_architecture(base).context
     scores = {
-        split: TaskSplit(sweep.task, split, kind, sweep.encoder, sweep.context).score
+        split: TaskSplit(job.input.test.parent, split, kind, encoder, context).score
         for split in ("validation", "test")
     }
-    rows = sweep.measure("id", scores)
-    measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())
+    stacks, identity = Stacks.within(job.room, base), job.identity | {"evaluation": "id"}
+    job.write(measure_sweep(base, job.input.runs, scores, stacks, identity))

@@ -1,23 +1,10 @@
 """Rule finetune: every run of a sweep, stacked; its snapshots and what training measured."""
 
-import json
-from pathlib import Path
+from job import TorchJob
+from overtrain.training.finetune import Recipe, Task, finetune
 
-from overtrain.measuring.sweep import Sweep
-from overtrain.records import job, measurements
-from overtrain.training.finetune import Machine, Recipe, finetune
-
-with job.logged(snakemake.log[0]):
-    sweep = Sweep(snakemake)
-    config = json.loads(snakemake.params.config)
-    rows = finetune(
-        sweep.checkpoint,
-        sweep.task,
-        config["task"],
-        Recipe.from_config(snakemake.wildcards.recipe, config["recipe"]),
-        Machine(sweep.memory, sweep.batch_tokens),
-        Path(snakemake.output.runs),
-        sweep.identity,
-        sweep.device,
-    )
-    measurements.write(rows, Path(snakemake.output.measurements), sweep.origin())
+with TorchJob(snakemake) as job:
+    task = Task(job.input.train.parent, **job.slice["task"])
+    recipe = Recipe.from_config(job.wildcards.recipe, job.slice["recipe"])
+    base, runs = job.input.checkpoint, job.output.runs
+    job.write(finetune(base, task, recipe, job.room, runs, job.identity))

@@ -89,10 +89,10 @@ def pretraining(architecture):
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory, corpus, pretraining) -> Path:
     """A checkpoint directory, pre-trained on the corpus."""
-    from overtrain.training.pretrain import Machine, pretrain
+    from overtrain.training.pretrain import Workers, pretrain
 
     folder = tmp_path_factory.mktemp("checkpoints")
-    pretrain(pretraining, Machine(8, 1e9), corpus, folder / "tiny", folder / "state", {"seed": 0})
+    pretrain(pretraining, Workers(8, 1e9), corpus, folder / "tiny", folder / "state", {"seed": 0})
     return folder / "tiny"
 
 
@@ -121,6 +121,17 @@ def choice_task(tmp_path_factory) -> Path:
     splits = {"train": rows[:20], "validation": rows[20:32], "test": rows[32:]}
     folder = tmp_path_factory.mktemp("tasks") / "choices"
     return write_task(folder, "classification", splits)
+
+
+def rules_of(root: Path) -> list:
+    """Snakemake's rules of the workflow in `root`, at the papers' scale."""
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.enums import Quietness
+    from snakemake.settings.types import OutputSettings, ResourceSettings
+
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        loaded = api.workflow(ResourceSettings(cores=1), snakefile=root / "Snakefile", workdir=root)
+        return list(loaded._workflow.rules)
 
 
 @pytest.fixture(scope="session")

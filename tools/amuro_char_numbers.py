@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parent.parent
-DATA = pd.read_parquet(ROOT / "results/measurements/published/amuro_char.parquet")
+DATA = pd.read_parquet(ROOT / "results/measurements/released_numbers/amuro_char.parquet")
 STEPS = [f"step{n}000" for n in (1, 18, 342, 424, 505, 592, 738)] + ["main"]
 HARNESS = None  # shots of official_eval_table.csv
 

@@ -72,7 +72,7 @@ def statements() -> str:
 
 
 def released() -> None:
-    """Instruction tuning of the published models: win rates, benchmarks, held-out docstrings."""
+    """Instruction tuning of the stand-ins: win rates, benchmarks, held-out docstrings."""
     scores = {f"fig{n}": pd.read_csv(FIGURES / f"fig{n}.csv") for n in range(12, 23, 2)}
     for name, rows in scores.items():
         rows = rows.fillna({"learning_rate": 0.0})

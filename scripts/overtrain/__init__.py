@@ -8,7 +8,7 @@ flows:
     conversations -> tasks; chat -> sft           instruction data; instruction tuning on it
     architecture, olmo, dropout                   the model, with muP, one alone or many stacked
     optimizer, schedule -> pretrain, finetune     checkpoints, and their modification by training
-    hub_server, sources, publish -> download      the hub, or a folder served as one; files
+    client -> download -> sources                 the hub or a folder: files, and what there is
     released, initialisation                      models of the hub: losses, documented stds
     perturb, sharpness                            checkpoints under noise; the curvature along it
     linear_network -> theory                      section 4: networks with closed forms, simulated

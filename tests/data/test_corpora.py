@@ -360,7 +360,7 @@ KILLED = """
 import json, os, signal, sys
 from itertools import islice
 from pathlib import Path
-from overtrain import corpora
+from overtrain.data import corpora
 
 write, corpora.BATCH = corpora.write_shards, 4  # documents: so that some are written when it dies
 
@@ -431,20 +431,20 @@ def test_unreadable_source_file_is_named(hub_config: dict, tmp_path: Path, damag
 ON_HUB = """
 import json, sys
 from pathlib import Path
-from overtrain import PipelineError, corpora
+from overtrain.data import corpora
 
 config, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 corpora.build_from_hub(config, folder / "c4", folder / "c4.work", workers=2)
-for part, change in [
+for number, (part, change) in enumerate([
     ("source", {"revision": "nope"}),
     ("source", {"dataset": "allenai/c5"}),
     ("hub", {"revision": "nope"}),
     ("hub", {"repository": "allenai/OLMo"}),
-]:
+]):
     wrong = json.loads(sys.argv[1])
     (wrong["source"] if part == "source" else wrong["tokenizer"]["hub"]).update(change)
     try:
-        corpora.build_from_hub(wrong, folder / "wrong", folder / "wrong.work", workers=1)
+        corpora.build_from_hub(wrong, folder / "wrong", folder / f"{number}.work", workers=1)
     except Exception as error:
         print(json.dumps([type(error).__name__, str(error)]))
 """
@@ -453,17 +453,17 @@ OLD, NEW = "a" * 40, "b" * 40
 
 @pytest.fixture(scope="module")
 def on_hub(hub_config: dict, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
-    """A corpus built over HTTP at a tag that main has left behind; errors of wrong names."""
+    """A corpus built over HTTP at a commit that main has left behind; errors of wrong names."""
     folder = tmp_path_factory.mktemp("on_hub")
     for commit in (OLD, NEW):
         write_files(folder / "root/datasets/allenai/c4" / commit, commit[0])
         model = folder / "root/models/allenai/OLMo-1B-hf" / commit
         model.mkdir(parents=True)
         tokenizer.train_bpe(hub_text("a", 0), 300 if commit == OLD else 280).save(model)
-    hub = hub_config["tokenizer"]["hub"] | {"repository": "allenai/OLMo-1B-hf", "revision": "v1"}
-    source = hub_config["source"] | {"dataset": "allenai/c4", "revision": "v1"}
+    hub = hub_config["tokenizer"]["hub"] | {"repository": "allenai/OLMo-1B-hf", "revision": OLD}
+    source = hub_config["source"] | {"dataset": "allenai/c4", "revision": OLD}
     config = hub_config | {"source": source, "tokenizer": {"hub": hub}}
-    with serve(folder / "root", {"main": NEW, "v1": OLD}) as server:
+    with serve(folder / "root", {"main": NEW}) as server:
         done = run_on_hub(server, folder / "home", ON_HUB, json.dumps(config), str(folder))
     assert done.returncode == 0, done.stderr
     return folder / "c4", [json.loads(line) for line in done.stdout.splitlines()]

@@ -15,11 +15,13 @@ from overtrain.records.provenance import sha256
 
 COMMIT = "a" * 40
 SOURCE = {"dataset": "tatsu-lab/alpaca_eval", "revision": "main", "file": "alpaca_eval.json"}
+PINNED = SOURCE | {"revision": COMMIT}
 CONFIG = PAPERS
 PREPARE = """
 import json, sys
 from pathlib import Path
-from overtrain import PipelineError, prompts
+from overtrain import PipelineError
+from overtrain.data import prompts
 try:
     settings, path = json.loads(sys.argv[1]), Path(sys.argv[2])
     prompts.prepare("alpaca_eval", settings, Path("tasks"), path, {"seed": 1})
@@ -52,7 +54,7 @@ def hub_folder(root: Path, content: object) -> Path:
 
 
 def test_the_file_of_the_hub_at_one_commit(tmp_path):
-    settings, path = {"source": SOURCE, "count": 36}, tmp_path / "prompts.parquet"
+    settings, path = {"source": PINNED, "count": 36}, tmp_path / "prompts.parquet"
     with serve(hub_folder(tmp_path / "hub", rows(36)), {"main": COMMIT}) as hub:
         done = run_on_hub(hub, tmp_path, PREPARE, json.dumps(settings), str(path))
         assert done.returncode == 0, done.stderr
@@ -96,7 +98,7 @@ def test_a_source_that_changed_is_one_line(content, reason, tmp_path):
 
 @pytest.mark.parametrize("missing", ["file", "revision"])
 def test_a_file_or_revision_that_is_not_there_is_one_line(missing, tmp_path):
-    settings = {"source": SOURCE | {missing: "none.json"}, "count": 1}
+    settings = {"source": PINNED | {missing: "none.json"}, "count": 1}
     with serve(hub_folder(tmp_path / "hub", rows(1)), {"main": COMMIT}) as hub:
         path = tmp_path / "p.parquet"
         done = run_on_hub(hub, tmp_path, PREPARE, json.dumps(settings), str(path))

@@ -21,6 +21,7 @@ from overtrain.data import docstrings, tasks
 from overtrain.data.docstrings import extract
 from overtrain.data.tokenizer import SYMBOLS, characters
 from overtrain.model.architecture import IGNORE
+from overtrain.model.examples import encode_choices, encode_texts, right_answers
 from overtrain.records.provenance import sha256
 
 CONFIG = PAPERS["tasks"]
@@ -204,7 +205,7 @@ PREPARE = """
 import json, sys
 from pathlib import Path
 import datasets
-from overtrain import tasks
+from overtrain.data import tasks
 
 datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0  # five seconds after a shuffle
 
@@ -235,8 +236,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str],
         if "tokenizer" in task:
             characters().save(folder)
             task["tokenizer"] = {"repository": str(folder), "revision": "main"}
+        task["source"] = task["source"] | {"revision": COMMIT}
         if "take" in task["source"]:
-            task["source"] = task["source"] | {"take": 34}
+            task["source"] |= {"take": 34}
         write_repository(folder / "root/datasets" / task["source"]["dataset"] / COMMIT, name)
         settings[name] = task
     subj = settings["subj"]
@@ -309,7 +311,8 @@ def test_manifest_has_the_commit_that_was_read(prepared: tuple) -> None:
         assert manifest["source"]["dataset"] == CONFIG[name]["source"]["dataset"]
         assert manifest["kind"] == CONFIG[name]["kind"]
         assert manifest["provenance"] == {"made": "here"}
-    assert all(COMMIT in line or "/revision/" in line for line in requests)
+    asked = [line for line in requests if "/nope/" not in line]  # a wrong source's revision
+    assert asked and all(COMMIT in line or "/revision/" in line for line in asked)
     assert any(f"/resolve/{COMMIT}/" in line for line in requests)
 
 
@@ -534,7 +537,7 @@ def ids(text: str) -> list[int]:
 
 def test_texts_by_hand() -> None:
     a, b, c = ids("abc")
-    examples = tasks.encode_texts([{"text": "ab"}, {"text": "abc"}, {"text": "c"}], ENCODER, 2)
+    examples = encode_texts([{"text": "ab"}, {"text": "abc"}, {"text": "c"}], ENCODER, 2)
     assert examples.inputs.tolist() == [[a, b], [a, b], [c, END]]
     assert examples.targets.tolist() == [[b, END], [b, c], [END, IGNORE]]
     assert examples.lengths.tolist() == [2, 2, 1]
@@ -542,7 +545,7 @@ def test_texts_by_hand() -> None:
 
 @given(st.lists(letters, min_size=1, max_size=6), st.integers(1, 12))
 def test_texts_have_loss_on_all_tokens_but_the_first(texts: list[str], context: int) -> None:
-    examples = tasks.encode_texts([{"text": text} for text in texts], ENCODER, context)
+    examples = encode_texts([{"text": text} for text in texts], ENCODER, context)
     for i, text in enumerate(texts):
         whole = [*ids(text), END][: context + 1]
         n = examples.lengths[i]
@@ -561,7 +564,7 @@ def test_choices_by_hand() -> None:
         {"prompt": "x", "choices": ["a", "bc"], "label": 1},
         {"prompt": "abcdx", "choices": ["d", "a"], "label": 0},
     ]
-    choices = tasks.encode_choices(rows, ENCODER, 4)
+    choices = encode_choices(rows, ENCODER, 4)
     assert (choices.answers, choices.labels.tolist()) == (2, [1, 0])
     assert choices.examples.inputs.tolist() == [
         [END, x, END, END],
@@ -577,11 +580,11 @@ def test_choices_by_hand() -> None:
         [no, no, no, a],
     ]
     assert choices.examples.lengths.tolist() == [2, 3, 4, 4]
-    right = tasks.right_answers(choices, "answer")
+    right = right_answers(choices, "answer")
     assert right.inputs.tolist() == [[END, x, b, END], [b, c, d, x]]
     assert right.targets.tolist() == [[no, b, c, no], [no, no, no, d]]
     assert right.lengths.tolist() == [3, 4]
-    everything = tasks.right_answers(choices, "all")
+    everything = right_answers(choices, "all")
     assert everything.inputs.tolist() == right.inputs.tolist()
     assert everything.targets.tolist() == [[x, b, c, no], [c, d, x, d]]
     assert everything.lengths.tolist() == [3, 4]
@@ -597,10 +600,10 @@ def test_answers_stay_whole_and_alone_have_loss(questions: list[tuple], context:
     rows = [{"prompt": p, "choices": c, "label": y} for p, c, y in questions]
     longest = max(len(answer) for row in rows for answer in row["choices"])
     if longest >= context:
-        line = error_line(lambda: tasks.encode_choices(rows, ENCODER, context))
+        line = error_line(lambda: encode_choices(rows, ENCODER, context))
         assert f"in a context of {context}" in line
         return
-    choices = tasks.encode_choices(rows, ENCODER, context)
+    choices = encode_choices(rows, ENCODER, context)
     examples = choices.examples
     assert len(examples) == 3 * len(rows)
     for i, answer in enumerate(answer for row in rows for answer in row["choices"]):
@@ -613,8 +616,8 @@ def test_answers_stay_whole_and_alone_have_loss(questions: list[tuple], context:
         kept = [END, *ids(row["prompt"])][-room:]
         assert sequence == kept + ids(answer)
         assert n <= context and len(kept) >= 2 - (not row["prompt"])
-    right = tasks.right_answers(choices, "answer")
-    everything = tasks.right_answers(choices, "all")
+    right = right_answers(choices, "answer")
+    everything = right_answers(choices, "all")
     chosen = [3 * i + row["label"] for i, row in enumerate(rows)]
     assert right.inputs.tolist() == examples.inputs[chosen].tolist()
     assert right.targets.tolist() == examples.targets[chosen].tolist()

@@ -1,4 +1,4 @@
-"""Checkpoints from a local server that speaks the hub's API: the revision asked for, and safe."""
+"""Checkpoints from a local hub and from folders: the revision asked for, whole, and safe."""
 
 import errno
 import json
@@ -9,21 +9,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
-from local_hub import Handler, Hub, on_hub, run_on_hub, serve
+from local_hub import Handler, on_hub, run_on_hub, serve
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from overtrain import PipelineError
-from overtrain.hub import client as hub
-from overtrain.hub import download
-from overtrain.hub import server as hub_server
+from overtrain.hub import client, download
 from overtrain.hub.download import MANIFEST, convert, download_checkpoint
+from overtrain.model.olmo import load_checkpoint
 from overtrain.records.provenance import sha256
 
 OLD, NEW, PICKLED, EMPTY = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
@@ -78,7 +79,7 @@ import os, sys
 from pathlib import Path
 os.environ["HF_TOKEN"] = sys.argv[3]
 from overtrain import PipelineError
-from overtrain.download import download_checkpoint
+from overtrain.hub.download import download_checkpoint
 
 for revision in sys.argv[4:]:
     folder = Path(sys.argv[2], revision)
@@ -149,10 +150,8 @@ def test_pickled_weights_become_safetensors_with_an_index(downloaded, root: Path
 def test_wrong_names_are_one_line_and_leave_nothing(downloaded) -> None:
     folder, done, _ = downloaded
     wrong, bare, repository = done.stdout.splitlines()
-    assert wrong == (
-        f"nope: {NAME} at nope: no such revision; it has main, step10-tokens1B, ckpt_040, ..."
-    )
-    assert bare.startswith(f"bare: {NAME} at bare: needs config.json and model*.safetensors")
+    assert wrong == f"nope: {NAME} at nope: no such revision"  # the nearest are check_sources'
+    assert bare.startswith(f"bare: {NAME} at bare: needs config.json, tokenizer.json or ")
     assert repository.startswith("main: allenai/none at main: no such repository")
     assert {path.name for path in folder.iterdir()} == {"step10-tokens1B", "ckpt_040"}
 
@@ -177,7 +176,7 @@ def test_the_token_reaches_the_server(root: Path, tmp_path: Path, monkeypatch) -
     assert seen and set(seen) == {f"Bearer {TOKEN}"}
 
 
-# --- a local folder, served as the hub serves a repository ----------------------------------------
+# --- a local folder -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -190,14 +189,46 @@ def source(tmp_path: Path) -> Path:
 def test_a_local_folder_has_a_folder_for_each_revision(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoint"
     written = download_checkpoint(str(source), "ckpt_005", folder, tmp_path / "work")
-    assert re.fullmatch("[0-9a-f]{40}", written["commit"])
-    assert {p.name for p in folder.iterdir()} == {*written["files"], MANIFEST}
-    for name in written["files"]:
-        assert (folder / name).read_bytes() == (source / "ckpt_005" / name).read_bytes()
+    names = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+    assert set(written["files"]) == names and written["commit"] is None
+    assert {p.name for p in folder.iterdir()} == {*names, MANIFEST}
+    for name, digest in written["files"].items():
+        assert sha256(folder / name) == sha256(source / "ckpt_005" / name) == digest
     other = download_checkpoint(str(source), "ckpt_358", tmp_path / "other", tmp_path / "work")
-    assert other["commit"] != written["commit"]
+    assert other["sha256"] != written["sha256"]
     again = download_checkpoint(str(source), "ckpt_005", tmp_path / "again", tmp_path / "work")
     assert again == written
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_copy_stays_when_its_source_is_written_to(source: Path, tmp_path: Path) -> None:
+    written = download_checkpoint(str(source), "ckpt_005", tmp_path / "out", tmp_path / "work")
+    with (source / "ckpt_005/model.safetensors").open("r+b") as file:
+        file.write(b"?")
+    assert sha256(tmp_path / "out/model.safetensors") == written["files"]["model.safetensors"]
+
+
+def test_a_checkpoint_trained_here_stands_in_for_a_released_one(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "released"
+    download_checkpoint(str(checkpoint.parent), checkpoint.name, folder, tmp_path / "work")
+    copied = {path.name for path in folder.iterdir()} - {MANIFEST}
+    assert copied == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    for name in copied:
+        assert (folder / name).read_bytes() == (checkpoint / name).read_bytes()
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "olmo"
+    theirs = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    tokens = torch.randint(0, 96, (3, 32), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = load_checkpoint(checkpoint)(tokens)
+        torch.testing.assert_close(theirs(tokens).logits, ours, rtol=1e-4, atol=1e-5)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == 0
+    assert tokenizer.model_max_length == 32
+    text = "The ant finds the jade?\n"
+    ids = tokenizer(text)["input_ids"]
+    assert ids[-1] == 0 and len(ids) == len(text) and tokenizer.decode(ids) == text
 
 
 def test_a_download_ends_on_another_file_system_too(source: Path, tmp_path: Path) -> None:
@@ -223,23 +254,15 @@ def test_a_judges_template_is_taken_and_its_architecture_may_be_any(source: Path
     assert (folder / "chat_template.jinja").read_text() == "{}"
 
 
-def test_the_commit_of_a_local_revision_is_its_content(source: Path, tmp_path: Path) -> None:
-    before = hub_server.commit_of(source / "ckpt_005")
-    (source / "ckpt_005/.snakemake_timestamp").touch()
-    assert hub_server.commit_of(source / "ckpt_005") == before
-    (source / "ckpt_005/config.json").write_text(json.dumps({"model_type": "olmo", "seed": 9}))
-    assert hub_server.commit_of(source / "ckpt_005") != before
-
-
-def failure(source: Path, tmp_path: Path, revision: str = "ckpt_005") -> str:
+def failure(repository: Path | str, tmp_path: Path, revision: str = "ckpt_005") -> str:
     """The line of a download that must fail and leave no folder."""
     folder = tmp_path / "checkpoint"
     with pytest.raises(PipelineError) as caught:
-        download_checkpoint(str(source), revision, folder, tmp_path / "work")
+        download_checkpoint(str(repository), revision, folder, tmp_path / "work")
     line = str(caught.value)
-    assert line.startswith(f"{source} at {revision}") and "\n" not in line
-    assert {path.name for path in tmp_path.iterdir()} <= {"source", "work"}
-    return line.removeprefix(f"{source} at {revision}")
+    assert line.startswith(f"{repository} at {revision}") and "\n" not in line
+    assert {path.name for path in tmp_path.iterdir()} <= {"source", "work", "root"}
+    return line.removeprefix(f"{repository} at {revision}")
 
 
 def test_a_revision_that_is_not_there_names_the_nearest(source: Path, tmp_path: Path) -> None:
@@ -247,6 +270,16 @@ def test_a_revision_that_is_not_there_names_the_nearest(source: Path, tmp_path: 
     assert line == ": no such revision; nearest ckpt_358, ckpt_005 (of 2)"
     with pytest.raises(PipelineError, match=r"^/nowhere: no such folder$"):
         download_checkpoint("/nowhere", "main", tmp_path / "checkpoint", tmp_path / "work")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_what_a_checkpoint_needs_is_said(source: Path, tmp_path: Path, name: str) -> None:
+    for other in ("pytorch_model.bin", name):
+        (source / "ckpt_005" / other).unlink()
+    assert failure(source, tmp_path).startswith(
+        ": needs config.json, tokenizer.json or tokenizer.model, and model*.safetensors or "
+        "pytorch_model*.bin; it has README.md, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,19 +293,25 @@ def test_a_revision_that_is_not_there_names_the_nearest(source: Path, tmp_path: 
     ],
 )  # fmt: skip
 def test_nearest_names(name: str, known: list[str], expected: list[str]) -> None:
-    assert hub.nearest(name, known) == expected
+    assert client.nearest(name, known) == expected
+
+
+def test_where_nothing_is_near_some_of_what_there_is_is_named() -> None:
+    assert client.no_revision("zzz", ["main", "a1", "b2", "c3"]) == (
+        "no such revision; it has main, a1, b2, ..."
+    )
 
 
 def test_an_architecture_that_needs_code_is_refused_before_its_weights(
-    source: Path, tmp_path: Path, served: Callable
+    large: Path, tmp_path: Path, served: Callable
 ) -> None:
-    (source / "ckpt_005/config.json").write_text(json.dumps({"model_type": "hf_olmo"}))
+    (large / "config.json").write_text(json.dumps({"model_type": "hf_olmo"}))
     requests = served(Handler)
-    line = failure(source, tmp_path)
+    line = failure(NAME, tmp_path, "main")
     assert line == (
         ": model_type of config.json is 'hf_olmo'; it must be one of llama, olmo, olmo2"
     )
-    assert not any("model.safetensors" in request for request in requests())
+    assert of_file(requests, "config.json") == [""] and not of_model(requests)
 
 
 def test_an_index_that_names_a_missing_shard(source: Path, tmp_path: Path) -> None:
@@ -293,34 +332,49 @@ PIECE = 4096  # bytes that the client writes at a time
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """served(handler) has local folders served by `handler`; the result tells all requests."""
-    hubs = []
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
+    """served(handler) makes a server of what is in tmp_path the hub; returns its requests."""
+    constants = huggingface_hub.constants
+    with ExitStack() as servers:
 
-    def start(handler: type[Handler]) -> Callable[[], list[str]]:
-        class Recorded(Hub):
-            def __init__(self, repositories: dict, _: None):
-                super().__init__(repositories, handler)
-                hubs.append(self)
+        def start(handler: type[Handler]) -> list[str]:
+            server = servers.enter_context(serve(tmp_path / "root", REFS, handler))
+            template = "/{repo_id}/resolve/{revision}/{filename}"
+            monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+            monkeypatch.setattr(
+                constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + template
+            )
+            return server.requests
 
-        monkeypatch.setattr(hub_server, "Hub", Recorded)
-        return lambda: [request for own in hubs for request in own.requests]
-
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", PIECE)
-    monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda _: None)
-    return start
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", PIECE)
+        monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda _: None)
+        huggingface_hub.close_session()
+        yield start
+    huggingface_hub.close_session()
 
 
 @pytest.fixture
-def large(source: Path) -> Path:
-    """The repository with a model of more than one piece."""
+def large(tmp_path: Path) -> Path:
+    """A revision of the hub with a model of more than one piece."""
+    folder = tmp_path / "root/models" / NAME / NEW
+    write_revision(folder, 1)
     tensors = {"model.a": torch.arange(SIZE // 8)}
-    save_file(tensors, source / "ckpt_005/model.safetensors", metadata={"format": "pt"})
-    return source
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def of_file(requests: list[str], name: str) -> list[str]:
+    """The ranges in which a file was asked for, "" for the whole."""
+    return [
+        r.split(name, 1)[1].strip() for r in requests if r.startswith("GET") and f"/{name}" in r
+    ]
 
 
 def of_model(requests: list[str]) -> list[str]:
-    return [r.split("model.safetensors", 1)[1].strip() for r in requests if "model.safe" in r]
+    return of_file(requests, "model.safetensors")
 
 
 class Dies(Handler):
@@ -346,20 +400,17 @@ def test_a_server_that_dies_half_way_and_the_next_attempt_asks_for_the_rest(
     large: Path, tmp_path: Path, served: Callable
 ) -> None:
     served(Dies)
-    line = failure(large, tmp_path)
+    line = failure(NAME, tmp_path, "main")
     assert re.match(r": the hub is not to be reached \(RemoteProtocolError: ", line)
-    (half,) = (tmp_path / "work").glob("*.partial")
+    (half,) = (tmp_path / "work").rglob("model.safetensors")
     there = half.stat().st_size
     assert PIECE <= there < SIZE and there % PIECE == 0
     requests = served(Handler)
-    before = len(requests())
-    written = download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
-    assert of_model(requests()[before:]) == [f"bytes={there}-"]
-    assert not any("config.json" in r for r in requests()[before:])  # whole already
+    written = download_checkpoint(NAME, "main", tmp_path / "out", tmp_path / "work")
+    assert of_model(requests) == [f"bytes={there}-"]
+    assert not of_file(requests, "config.json")  # whole already
     assert sha256(tmp_path / "out/model.safetensors") == written["files"]["model.safetensors"]
-    assert (tmp_path / "out/model.safetensors").read_bytes() == (
-        large / "ckpt_005/model.safetensors"
-    ).read_bytes()
+    assert sha256(large / "model.safetensors") == written["files"]["model.safetensors"]
     assert not (tmp_path / "work").exists()
 
 
@@ -379,8 +430,8 @@ def test_a_connection_that_breaks_goes_on_within_one_attempt(
     large: Path, tmp_path: Path, served: Callable
 ) -> None:
     requests = served(Stumbles)
-    download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
-    first, second = of_model(requests())
+    download_checkpoint(NAME, "main", tmp_path / "out", tmp_path / "work")
+    first, second = of_model(requests)
     assert first == "" and re.fullmatch(r"bytes=\d+-", second)
 
 
@@ -410,39 +461,55 @@ class AltersTokenizer(Alters):
 
 
 @pytest.mark.parametrize(
-    ("handler", "expected"),
+    ("handler", "name", "expected"),
     [
-        (Truncates, r", model\.safetensors: 1,000 bytes came; the hub says 40,\d\d\d$"),
-        (Alters, r", model\.safetensors: its SHA-256 is [0-9a-f]{64}; the hub says [0-9a-f]{64}$"),
-        (AltersTokenizer, r", tokenizer\.json: its git hash is \w{40}; the hub says \w{40}$"),
+        (Truncates, "model.safetensors", r"1,000 bytes came, of the SHA-256 \w{64}"),
+        (Alters, "model.safetensors", r"{size} bytes came, of the SHA-256 \w{64}"),
+        (AltersTokenizer, "tokenizer.json", r"{size} bytes came, of the git hash \w{40}"),
     ],
 )
 def test_a_file_that_is_not_what_the_hub_says(
-    large: Path, tmp_path: Path, served: Callable, handler: type[Handler], expected: str
+    large: Path, tmp_path: Path, served: Callable, handler: type[Handler], name: str, expected: str
 ) -> None:
     served(handler)
-    assert re.match(expected, failure(large, tmp_path))
-    assert not list((tmp_path / "work").glob("*.partial"))
-    served(Handler)  # what was wrong is gone, and what was right is kept
-    download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
+    size = f"{(large / name).stat().st_size:,}"
+    came = expected.replace("{size}", size)
+    assert re.fullmatch(
+        rf", {re.escape(name)}: {came}; the hub says {size}, \w+", failure(NAME, tmp_path, "main")
+    )
+    assert not list((tmp_path / "work").rglob(name))
+    requests = served(Handler)  # what was wrong is gone, and what was right is kept
+    download_checkpoint(NAME, "main", tmp_path / "out", tmp_path / "work")
+    assert of_file(requests, name) == [""] and not of_file(requests, "config.json")
 
 
 def test_a_kept_file_that_was_damaged_is_not_taken(
     large: Path, tmp_path: Path, served: Callable
 ) -> None:
     served(Dies)
-    failure(large, tmp_path)
-    whole = next(p for p in (tmp_path / "work").iterdir() if p.suffix != ".partial")
+    failure(NAME, tmp_path, "main")
+    (whole,) = (tmp_path / "work").rglob("tokenizer.json")
     whole.write_bytes(whole.read_bytes()[:-1] + b"?")
     served(Handler)
-    assert "the hub says" in failure(large, tmp_path)
-    download_checkpoint(str(large), "ckpt_005", tmp_path / "out", tmp_path / "work")
+    assert "the hub says" in failure(NAME, tmp_path, "main")
+    download_checkpoint(NAME, "main", tmp_path / "out", tmp_path / "work")
 
 
-def test_proxies_and_offline_mode_do_not_touch_a_local_folder(
+def test_half_a_file_that_is_longer_than_the_hubs_is_not_kept_for_ever(
+    large: Path, tmp_path: Path, served: Callable
+) -> None:
+    served(Dies)
+    failure(NAME, tmp_path, "main")
+    (half,) = (tmp_path / "work").rglob("model.safetensors")
+    half.write_bytes(b"?" * 2 * SIZE)
+    served(Handler)
+    assert "80,000 bytes came" in failure(NAME, tmp_path, "main")
+    download_checkpoint(NAME, "main", tmp_path / "out", tmp_path / "work")
+
+
+def test_offline_a_local_folder_is_there_and_the_hub_is_not(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     download_checkpoint(str(source), "ckpt_005", tmp_path / "out", tmp_path / "work")
     with pytest.raises(PipelineError, match=r"the hub is not to be reached \(OfflineModeIsEnabled"):
@@ -458,9 +525,11 @@ def test_no_room_is_said_before_anything_is_fetched(
     requests = served(Handler)
     free = usage(10_000)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: free)
-    line = failure(large, tmp_path)
-    assert re.match(r": needs 0\.0 GB more on the disk of .*/work, which has 0\.0 GB free$", line)
-    assert not any("/resolve/" in request for request in requests())
+    line = failure(NAME, tmp_path, "main")
+    assert re.match(
+        rf": needs 0\.0 GB more on the disk of .*/work/{NEW}, which has 0\.0 GB free$", line
+    )
+    assert not any("/resolve/" in request for request in requests)
 
 
 def usage(free: int) -> SimpleNamespace:
@@ -481,15 +550,15 @@ def test_a_disk_that_fills_half_way(large: Path, tmp_path: Path, served: Callabl
         download.shutil.disk_usage = lambda _: usage(10**9)  # filled by another later
         try:
             with pytest.raises(OSError) as caught:
-                download_checkpoint(str(large), "ckpt_005", disk / "out", disk / "work")
+                download_checkpoint(NAME, "main", disk / "out", disk / "work")
         finally:
             download.shutil.disk_usage = real
         assert caught.value.errno == errno.ENOSPC  # which job.logged makes one line
         assert not (disk / "out").exists()
         (disk / "other").unlink()
-        before = len(requests())
-        download_checkpoint(str(large), "ckpt_005", disk / "out", disk / "work")
-        (rest,) = of_model(requests()[before:])
+        before = len(requests)
+        download_checkpoint(NAME, "main", disk / "out", disk / "work")
+        (rest,) = of_model(requests[before:])
         assert re.fullmatch(r"bytes=[1-9]\d*-", rest)  # what had come was not asked again
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -501,10 +570,10 @@ SMALL_PIECES = "import huggingface_hub.constants as c\nc.DOWNLOAD_CHUNK_SIZE = 4
 
 
 class Waits(Handler):
-    """Sends half of the model and then nothing, until the client is gone."""
+    """Sends half of the model and then nothing, until the client is gone; all to the next."""
 
     def send_part(self, path: Path, start: int, stop: int) -> None:
-        if path.name != "model.safetensors" or start:
+        if path.name != "model.safetensors" or getattr(self.server, "killed", False):
             return super().send_part(path, start, stop)
         super().send_part(path, start, stop // 2)
         self.wfile.flush()
@@ -512,33 +581,62 @@ class Waits(Handler):
             time.sleep(0.01)
 
 
-def test_a_killed_download_goes_on(root: Path, tmp_path: Path) -> None:
-    commit = tmp_path / "root/models" / NAME / NEW
-    write_revision(commit, 1)
-    tensors = {"model.a": torch.arange(SIZE // 8)}
-    save_file(tensors, commit / "model.safetensors", metadata={"format": "pt"})
-    arguments = [NAME, str(tmp_path), TOKEN, "main"]
-    with serve(tmp_path / "root", REFS, Waits) as server:
+def killed_half_way(large: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
+    """Kill `code` once half of the model is below {large}/../../.., and run it again.
+
+    Returns how many bytes were there, and the ranges of the model that the second run asked for.
+    """
+    there = large.parents[3]
+
+    def arrived() -> int:
+        found = [*there.glob("*.work/*/model.safetensors"), *there.rglob("*.incomplete")]
+        return sum(path.stat().st_size for path in found)
+
+    with serve(there, REFS, Waits) as server:
         process = subprocess.Popen(
-            [sys.executable, "-c", SMALL_PIECES + CODE, *arguments],
-            env=on_hub(server, tmp_path / "home"),
+            [sys.executable, "-c", SMALL_PIECES + code, *arguments],
+            env=on_hub(server, there / "home"),
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 60
-        while not any(p.stat().st_size for p in (tmp_path / "main.work").glob("*.partial")):
-            assert time.monotonic() < deadline
+        while not arrived():
+            assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
         time.sleep(0.2)
         process.send_signal(signal.SIGKILL)
         process.wait()
         server.killed = True
-        assert not (tmp_path / "main").exists()
-        (half,) = (tmp_path / "main.work").glob("*.partial")
-        there, before = half.stat().st_size, len(server.requests)
-        done = run_on_hub(server, tmp_path / "home", SMALL_PIECES + CODE, *arguments)
+        half, before = arrived(), len(server.requests)
+        done = run_on_hub(server, there / "home", SMALL_PIECES + code, *arguments)
         assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
-        assert of_model(server.requests[before:]) == [f"bytes={there}-"]
-    assert sha256(tmp_path / "main/model.safetensors") == sha256(commit / "model.safetensors")
+    return half, of_model(server.requests[before:])
+
+
+def test_a_killed_download_goes_on(large: Path) -> None:
+    there = large.parents[3]
+    half, asked = killed_half_way(large, CODE, NAME, str(there), TOKEN, "main")
+    assert 0 < half < SIZE and asked == [f"bytes={half}-"]
+    assert sha256(there / "main/model.safetensors") == sha256(large / "model.safetensors")
+
+
+THEIRS = """
+import sys
+from huggingface_hub import hf_hub_download
+hf_hub_download(sys.argv[1], "model.safetensors", **dict([sys.argv[2].split("=")]))
+"""
+
+
+@pytest.mark.parametrize("option", ["local_dir", "cache_dir"])
+def test_huggingface_hub_starts_a_killed_download_again(large: Path, option: str) -> None:
+    """Why `download.of_hub` fetches files itself: once this fails, `hf_hub_download` may do it."""
+    half, asked = killed_half_way(large, THEIRS, NAME, f"{option}={large.parents[3] / 'theirs'}")
+    assert 0 < half < SIZE and asked == [""]
+
+
+def test_huggingface_hub_compares_no_hash(large: Path, tmp_path: Path, served: Callable) -> None:
+    served(Alters)
+    path = huggingface_hub.hf_hub_download(NAME, "model.safetensors", local_dir=tmp_path / "theirs")
+    assert sha256(Path(path)) != sha256(large / "model.safetensors")
 
 
 class Gated(Handler):
@@ -562,16 +660,13 @@ def test_a_gated_repository(root: Path, tmp_path: Path, token: str) -> None:
     if token == TOKEN:
         assert not done.stdout and (tmp_path / "out/main/model.safetensors").exists()
     else:
-        assert done.stdout == f"main: {NAME} at main: {hub.GATED}\n"
+        assert done.stdout == f"main: {NAME} at main: {client.GATED}\n"
         assert not (tmp_path / "out/main").exists()
 
 
-RESOLVE = """
-from overtrain import PipelineError, hub
-try:
-    print(hub.resolve("allenai/tiny", "main", "model"))
-except PipelineError as error:
-    print(error)
+ASK = """
+from overtrain.hub import client
+print(client.api().repo_info("allenai/tiny", revision="main").sha)
 """
 
 
@@ -589,8 +684,8 @@ def test_a_commit_is_asked_for_with_the_environments_token_alone(
     (tmp_path / "h").mkdir()
     (tmp_path / "h/token").write_text("hf_" + "login" * 6)  # what a login leaves
     with serve(root, REFS, Noted) as server:
-        monkeypatch.setattr("hub.on_hub", lambda *own: on_hub(*own) | {"HF_TOKEN": token})
-        done = run_on_hub(server, tmp_path / "h", RESOLVE)
+        monkeypatch.setattr("local_hub.on_hub", lambda *own: on_hub(*own) | {"HF_TOKEN": token})
+        done = run_on_hub(server, tmp_path / "h", ASK)
     assert done.stdout.strip() == NEW, done.stderr
     assert seen == {f"Bearer {token}" if token else None}
 

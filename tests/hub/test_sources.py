@@ -22,7 +22,8 @@ CHECK = """
 import json, os, sys
 from pathlib import Path
 os.environ["HF_TOKEN"] = sys.argv[3]
-from overtrain import PipelineError, sources
+from overtrain import PipelineError
+from overtrain.hub import sources
 
 try:
     found = sources.check(json.loads(sys.argv[1]), Path(sys.argv[2]))
@@ -144,7 +145,7 @@ def test_what_does_not_exist_comes_with_the_nearest_and_the_key(found: tuple) ->
         f"LLM360/Ambre: {client.NO_REPOSITORY}; nearest LLM360/Amber; "
         f"change models.M.hub.repository, or {sources.AGAIN} once it is there"
     )
-    assert "needs config.json and model*.safetensors" in answers["bare"]["problem"]
+    assert "needs config.json, tokenizer.json or " in answers["bare"]["problem"]
     assert "it has no file en/c4-train.00003.gz (2 missing)" in answers["less"]["problem"]
     assert "it has no folder python" in answers["no_folder"]["problem"]
     assert not any("\n" in (answer["problem"] or "") for answer in answers.values())
@@ -202,44 +203,43 @@ def test_a_hub_that_is_down_is_one_line(root: Path) -> None:
 
 PIN = """
 import json, sys
-from overtrain import PipelineError, sources
+from overtrain import PipelineError
+from overtrain.configuration import catalogue_of
+from overtrain.hub import sources
 
 config = json.loads(sys.argv[1])
 for section, name in json.loads(sys.argv[2]):
     settings = config[section][name]
     try:
-        print(json.dumps(sources.pin(config, section, name, settings)))
+        print(json.dumps(sources.pin(catalogue_of(config), section, name, settings)))
     except PipelineError as error:
         print(json.dumps(str(error)))
 """
 
 
 def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
-    gsm8k = {"kind": "x", "source": {"dataset": "openai/gsm8k", "revision": "main"}}
-    amber = {"repository": "LLM360/Amber", "revision": "ckpt_358"}
-    c4 = {"source": {"dataset": "allenai/c4", "revision": "main"}, "tokenizer": {"hub": amber}}
-    missing = {"source": {"dataset": "openai/gsm8k", "revision": "mian"}, "tokenizer": None}
-    here = {"source": {"kind": "docstrings", "packages": ["sympy"]}, "tokenizer": None}
-    config = {
-        "sources": {"pins": str(tmp_path / "state/pins.json")},
-        "corpora": {"c4": c4},
-        "models": {},
-        "task_sets": {},
-    }
-    config["tasks"] = {"gsm8k": gsm8k, "chat": gsm8k | {"tokenizer": amber}}
-    config["tasks"] |= {"missing": missing, "here": here}
-    names = [("tasks", name) for name in ("gsm8k", "chat", "missing", "here")]
+    config = json.loads(json.dumps(CONFIG))
+    config["sources"]["pins"] = str(tmp_path / "state/pins.json")
+    tasks, corpora = config["tasks"], config["corpora"]
+    gsm8k, chat, missing, here = (tasks[n] for n in ("gsm8k", "tulu", "trec", "sympy_docs"))
+    for task in (gsm8k, chat, missing):
+        task["source"] |= {"dataset": "openai/gsm8k", "revision": "main"}
+    missing["source"]["revision"] = "mian"
+    chat["tokenizer"] |= {"repository": "LLM360/Amber", "revision": "ckpt_358"}
+    corpora["c4"]["source"] |= {"files": "en/c4-train.{:05d}.gz", "file_count": 3}
+    corpora["c4"]["tokenizer"]["hub"] |= chat["tokenizer"]
+    names = [("tasks", name) for name in ("gsm8k", "tulu", "trec", "sympy_docs")]
     names.append(("corpora", "c4"))
     with serve(root, REFS) as server:
         arguments = [json.dumps(config), json.dumps(names)]
         done = run_on_hub(server, tmp_path / "h", PIN, *arguments)
     assert done.returncode == 0, done.stderr
-    first, chat, wrong, same, corpus = map(json.loads, done.stdout.splitlines())
+    first, pinned, wrong, same, corpus = map(json.loads, done.stdout.splitlines())
     assert first == gsm8k | {"source": gsm8k["source"] | {"revision": MAIN}}
-    assert chat["tokenizer"]["revision"] == chat["source"]["revision"] == MAIN
+    assert pinned["tokenizer"]["revision"] == pinned["source"]["revision"] == MAIN
     assert wrong == (
         "openai/gsm8k at mian: no such revision; nearest main (of 4); "
-        "change tasks.missing.source.revision"
+        "change tasks.trec.source.revision"
     )
     assert same == here
     assert corpus["source"]["revision"] == corpus["tokenizer"]["hub"]["revision"] == MAIN
@@ -277,15 +277,16 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
     assert catalogue.check_first() == ["results/sources.json"]
 
 
-def test_stand_ins_are_published_here_and_not_asked_for() -> None:
+def test_stand_ins_are_trained_here_and_not_asked_for() -> None:
     config = json.loads(json.dumps(CONFIG))
     for name in ("released", "released_1b", "released_7b", "released_amber", "perturbed"):
         config["model_sets"][name] = ["OLMo-10K-hub"]
     catalogue = catalogue_of(config)
     assert not any(key.startswith("models.") for key in catalogue.sources)
     assert catalogue.sources_of("models", "OLMo-10K-hub") == {}
-    assert catalogue.published_revision("OLMo-10K-hub", "0.84M") == ["results/hub/OLMo-10K/0.84M"]
-    assert catalogue.published_revision("OLMo-1B", "3.1T") == []
+    trained = "results/checkpoints/OLMo-10K/0.84M"
+    assert catalogue.stands_in("OLMo-10K-hub", "0.84M") == [trained]
+    assert catalogue.stands_in("OLMo-1B", "3.1T") == []
 
 
 def test_a_figure_more_changes_the_slice_and_little_of_it_is_printed() -> None:

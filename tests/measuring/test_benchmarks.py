@@ -17,8 +17,11 @@ from local_hub import run_on_hub, serve
 
 from overtrain import PipelineError
 from overtrain.data import cloze, docstrings
-from overtrain.measuring import benchmarks, harness, tuned
+from overtrain.measuring import benchmarks, harness
+from overtrain.measuring.held_out import held_out_rows
+from overtrain.model import released
 from overtrain.model.losses import held_out_text
+from overtrain.model.memory import Room
 from overtrain.records.provenance import sha256
 
 ROOT = Path(__file__).parents[2]
@@ -211,8 +214,8 @@ def test_a_limit_takes_the_first_questions(prepared, checkpoint):
 
 def test_a_diverged_run_is_nan_for_all_that_others_measure(prepared, checkpoint, tmp_path):
     suite, folder = prepared
-    (tmp_path / tuned.DIVERGED).write_text("{}")
-    assert tuned.diverged(tmp_path) and not tuned.diverged(checkpoint)
+    (tmp_path / released.DIVERGED).write_text("{}")
+    assert released.diverged(tmp_path) and not released.diverged(checkpoint)
     found = benchmarks.diverged(benchmarks.read_manifest(folder), suite)
     measured = evaluate(prepared, checkpoint)
     assert {k: n for k, (_, _, n) in found.items()} == {k: n for k, (_, _, n) in measured.items()}
@@ -397,16 +400,16 @@ def test_the_demos_suite_fits_its_context_and_has_all_eight_shapes(tmp_path, mon
 def test_held_out_loss_of_a_run_is_transformers_own(corpus, other_checkpoint, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    text = held_out_text(corpus, 32, 16 * 32)
-    found = tuned.held_out_rows(other_checkpoint, text, 64, {"seed": 0}, "cpu")
+    text, room = held_out_text(corpus, 32, 16 * 32), Room(torch.device("cpu"), 0, 64)
+    found = held_out_rows(other_checkpoint, text, room, {"seed": 0})
     ids = torch.from_numpy(text.inputs), torch.from_numpy(text.targets)
     with torch.inference_mode():
         logits = AutoModelForCausalLM.from_pretrained(other_checkpoint)(ids[0]).logits
     own = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[1].flatten()).item()
     assert [r["metric"] for r in found] == ["loss", "perplexity"] and found[0]["seed"] == 0
     assert found[0]["value"] == pytest.approx(own, abs=1e-5) and found[0]["n"] == 16
-    (tmp_path / tuned.DIVERGED).write_text("{}")
-    gone = tuned.held_out_rows(tmp_path, text, 64, {"seed": 0}, "cpu")
+    (tmp_path / released.DIVERGED).write_text("{}")
+    gone = held_out_rows(tmp_path, text, room, {"seed": 0})
     assert [r["diverged"] for r in gone] == [True, True] and gone[0]["n"] == 16
 
 

@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from overtrain.measuring.directions import fine_tuning_direction, loss_along
-from overtrain.measuring.perturb import gaussian_direction, perturb_gaussian
+from overtrain.measuring.perturb import Noise, gaussian_direction, perturb_gaussian
+from overtrain.measuring.stacks import Stacks
 from overtrain.model.examples import Examples
 from overtrain.model.losses import held_out_text, language_modelling
+from overtrain.model.memory import Room
 from overtrain.model.olmo import load_checkpoint, load_tensors
 from overtrain.model.snapshots import load_stacks
-from overtrain.training.finetune import Machine, Recipe, finetune
+from overtrain.training.finetune import Recipe, Task, finetune
 
 CPU = torch.device("cpu")
 IDENTITY = {"model": "tiny", "tokens": 7, "evaluation": "c4", "split": "held_out"}
+NINE = Stacks(9, 512, CPU)
 LAMBDAS = [-0.5, 0.0, 0.01, 0.5, 1.0]
 
 
@@ -29,8 +32,8 @@ def runs(tmp_path_factory, checkpoint, language_task) -> Path:
     """A sweep of one run, so long that its best epoch is not its last."""
     recipe = Recipe("direction", [0.03], [0], 4, 30, "constant", 0.1, 0.0, (0.9, 0.95), 1.0)
     folder = tmp_path_factory.mktemp("runs") / "direction"
-    task, identity = {"kind": "language_modelling"}, IDENTITY | {"task": "language"}
-    finetune(checkpoint, language_task, task, recipe, Machine(10**9, 512), folder, identity, CPU)
+    task, identity = Task(language_task, "language_modelling"), IDENTITY | {"task": "language"}
+    finetune(checkpoint, task, recipe, Room(CPU, 10**9, 512), folder, identity)
     return folder
 
 
@@ -52,7 +55,7 @@ def test_a_fine_tuning_direction_leads_from_the_base_to_the_last_epoch(
 ):
     run, _ = fine_tuning_direction(checkpoint, runs)
     assert run.identity() == {"learning_rate": 0.03, "seed": 0, "epoch": 30}
-    loss, _, _ = measured(loss_along(checkpoint, tuned, LAMBDAS, text, 9, 512, IDENTITY, CPU))
+    loss, _, _ = measured(loss_along(checkpoint, tuned, LAMBDAS, text, NINE, IDENTITY))
     ((snapshots, stack),) = load_stacks(checkpoint, runs, 9, CPU)
     scores = language_modelling(stack, text, 512).loss
     found = {
@@ -68,8 +71,8 @@ def test_a_fine_tuning_direction_leads_from_the_base_to_the_last_epoch(
 
 def test_a_gaussian_direction_is_the_noise_of_the_gaussian_measurements(checkpoint, text):
     v = gaussian_direction(checkpoint, "tiny", 3)
-    loss, _, _ = measured(loss_along(checkpoint, v, LAMBDAS, text, 9, 512, IDENTITY, CPU))
-    own = perturb_gaussian(checkpoint, text, LAMBDAS[2:], [3], 9, 512, IDENTITY, CPU)
+    loss, _, _ = measured(loss_along(checkpoint, v, LAMBDAS, text, NINE, IDENTITY))
+    own = perturb_gaussian(checkpoint, text, Noise(LAMBDAS[2:], [3]), NINE, IDENTITY)
     expected = {row["gamma"]: row["value"] for row in own if row["metric"] == "loss"}
     assert {x: loss[x] for x in expected} == pytest.approx(expected, abs=1e-6)
 
@@ -79,7 +82,7 @@ def test_near_zero_the_second_order_is_the_loss_and_far_it_is_not(checkpoint, tu
     v = gaussian_direction(checkpoint, "tiny", 0) if kind == "gaussian" else tuned
     near, far = (0.004, 2.0) if kind == "gaussian" else (0.02, 1.0)
     steps = [-far, -near, 0.0, near, far]
-    loss, slope, half = measured(loss_along(checkpoint, v, steps, text, 9, 512, IDENTITY, CPU))
+    loss, slope, half = measured(loss_along(checkpoint, v, steps, text, NINE, IDENTITY))
     for x in (-near, near):
         expanded = slope * x + half * x**2
         assert loss[x] - loss[0.0] == pytest.approx(expanded, abs=0.02 * half * near**2)
@@ -88,19 +91,19 @@ def test_near_zero_the_second_order_is_the_loss_and_far_it_is_not(checkpoint, tu
 
 
 def test_rows_are_named_and_stacks_change_nothing(checkpoint, tuned, text):
-    rows = loss_along(checkpoint, tuned, LAMBDAS, text, 9, 512, IDENTITY | {"seed": 5}, CPU)
+    rows = loss_along(checkpoint, tuned, LAMBDAS, text, NINE, IDENTITY | {"seed": 5})
     own = IDENTITY | {"seed": 5, "selection": "interpolated", "diverged": False}
     assert all(own.items() <= row.items() for row in rows)
     assert [row.get("lambda") for row in rows] == [None, None, *LAMBDAS]
     assert all(row["n"] == 32 and row["stderr"] > 0 for row in rows[2:])
-    alone = loss_along(checkpoint, tuned, LAMBDAS, text, 2, 64, IDENTITY, CPU)
+    alone = loss_along(checkpoint, tuned, LAMBDAS, text, Stacks(2, 64, CPU), IDENTITY)
     for row, other in zip(rows, alone, strict=True):
         assert other["value"] == pytest.approx(row["value"], rel=1e-5)
 
 
 def test_a_loss_that_overflows_is_a_diverged_row(checkpoint, text):
     v = {name: torch.ones_like(tensor) for name, tensor in load_tensors(checkpoint).items()}
-    rows = loss_along(checkpoint, v, [0.0, 1e38], text, 9, 512, IDENTITY, CPU)
+    rows = loss_along(checkpoint, v, [0.0, 1e38], text, NINE, IDENTITY)
     assert [row["diverged"] for row in rows] == [False, False, False, True]
     assert math.isnan(rows[-1]["value"])
     base = language_modelling(load_checkpoint(checkpoint, 1), text, 512).loss[0]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from overtrain import PipelineError
-from overtrain.measuring.perturb import initial_std, noise, perturb_gaussian, perturbed
+from overtrain.measuring.perturb import Noise, draw, initial_std, perturb_gaussian, perturbed
+from overtrain.measuring.stacks import Stacks
 from overtrain.model.architecture import Architecture
 from overtrain.model.losses import held_out_text, language_modelling
 from overtrain.model.olmo import MUP, Olmo, load_checkpoint, load_tensors, save_checkpoint
@@ -15,6 +16,7 @@ from overtrain.model.olmo import MUP, Olmo, load_checkpoint, load_tensors, save_
 CPU = torch.device("cpu")
 IDENTITY = {"model": "tiny", "evaluation": "c4"}
 GAMMAS, SEEDS = [0.02, 0.1, 0.5], [0, 1]
+NOISE, FOUR = Noise(GAMMAS, SEEDS), Stacks(4, 512, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +59,11 @@ def test_the_noise_is_the_same_for_every_checkpoint_and_scales_with_gamma(checkp
 def test_the_noise_of_each_tensor_and_model_is_its_own():
     shape = torch.Size((4, 4))
     draws = [
-        noise("tiny", "a", 0, shape),
-        noise("tiny", "b", 0, shape),
-        noise("other", "a", 0, shape),
+        draw("tiny", "a", 0, shape),
+        draw("tiny", "b", 0, shape),
+        draw("other", "a", 0, shape),
     ]
-    assert torch.equal(draws[0], noise("tiny", "a", 0, shape))
+    assert torch.equal(draws[0], draw("tiny", "a", 0, shape))
     assert (draws[0] != draws[1]).all() and (draws[0] != draws[2]).all()
 
 
@@ -73,7 +75,7 @@ def test_gamma_zero_is_the_base_bit_for_bit(checkpoint):
 
 
 def test_rows_are_the_base_and_every_gamma_and_seed_and_more_noise_hurts_more(checkpoint, text):
-    rows = perturb_gaussian(checkpoint, text, GAMMAS, SEEDS, 4, 512, IDENTITY, CPU)
+    rows = perturb_gaussian(checkpoint, text, NOISE, FOUR, IDENTITY)
     found = losses(rows)
     assert list(found) == [(0.0, -1)] + [(gamma, seed) for gamma in GAMMAS for seed in SEEDS]
     assert len(rows) == 2 * len(found)  # loss and perplexity
@@ -93,13 +95,13 @@ def test_rows_are_the_base_and_every_gamma_and_seed_and_more_noise_hurts_more(ch
 
 @pytest.mark.parametrize("width", [1, 3, 100])
 def test_how_many_are_measured_at_once_changes_nothing(checkpoint, text, width):
-    expected = losses(perturb_gaussian(checkpoint, text, GAMMAS, SEEDS, 4, 512, IDENTITY, CPU))
-    rows = perturb_gaussian(checkpoint, text, GAMMAS, SEEDS, width, 512, IDENTITY, CPU)
+    expected = losses(perturb_gaussian(checkpoint, text, NOISE, FOUR, IDENTITY))
+    rows = perturb_gaussian(checkpoint, text, NOISE, Stacks(width, 512, CPU), IDENTITY)
     assert losses(rows) == pytest.approx(expected, abs=1e-5)
 
 
 def test_noise_that_overflows_is_a_diverged_row(checkpoint, text):
-    rows = perturb_gaussian(checkpoint, text, [1e38], [0], 2, 512, IDENTITY, CPU)
+    rows = perturb_gaussian(checkpoint, text, Noise([1e38], [0]), Stacks(2, 512, CPU), IDENTITY)
     assert [row["diverged"] for row in rows] == [False, False, True, True]
     assert all(math.isnan(row["value"]) for row in rows[2:])
 

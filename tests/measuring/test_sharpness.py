@@ -14,8 +14,9 @@ from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from overtrain.measuring.curvature import second_order, second_order_on_text
-from overtrain.measuring.perturb import gaussian_direction, initial_std, perturb_gaussian
+from overtrain.measuring.perturb import Noise, gaussian_direction, initial_std, perturb_gaussian
 from overtrain.measuring.sharpness import sharpness
+from overtrain.measuring.stacks import Stacks
 from overtrain.model.architecture import Architecture
 from overtrain.model.examples import Examples
 from overtrain.model.losses import held_out_text
@@ -194,7 +195,8 @@ def values(rows: list[dict], metric: str) -> dict[tuple, float]:
 def test_the_mean_of_half_curvatures_is_half_the_trace_of_h_sigma(tiny, hessian, covariance):
     """Proposition D.1 for noise that is not isotropic, on average over 250 draws."""
     gamma, seeds = 0.003, list(range(250))
-    rows = sharpness(tiny.folder, tiny.text, [gamma], seeds, 200, 10**6, IDENTITY, CPU)
+    noise = Noise([gamma], seeds)
+    rows = sharpness(tiny.folder, tiny.text, noise, Stacks(200, 10**6, CPU), IDENTITY)
     halves = np.array([*values(rows, "half_curvature").values()])
     changes = np.array([*values(rows, "loss_change").values()])
     expected = (hessian.diagonal() * covariance).sum().item() / 2
@@ -209,7 +211,7 @@ def test_the_mean_of_half_curvatures_is_half_the_trace_of_h_sigma(tiny, hessian,
 
 def test_small_noise_raises_the_loss_by_the_curvature_draw_by_draw(checkpoint, corpus):
     text, gammas, seeds = held_out_text(corpus, 32, 32 * 32), [0.005, 0.01, 0.2], [0, 1, 2]
-    rows = sharpness(checkpoint, text, gammas, seeds, 5, 512, IDENTITY, CPU)
+    rows = sharpness(checkpoint, text, Noise(gammas, seeds), Stacks(5, 512, CPU), IDENTITY)
     half, change = values(rows, "half_curvature"), values(rows, "loss_change")
     assert list(half) == [(None, seed) for seed in seeds]
     assert list(change) == [(gamma, seed) for gamma in gammas for seed in seeds]
@@ -227,8 +229,10 @@ def test_small_noise_raises_the_loss_by_the_curvature_draw_by_draw(checkpoint, c
 
 def test_the_draws_are_those_of_the_gaussian_measurements(checkpoint, corpus):
     text = held_out_text(corpus, 32, 32 * 32)
-    rows = sharpness(checkpoint, text, [0.1], [0, 1], 3, 512, IDENTITY, CPU)
-    own = perturb_gaussian(checkpoint, text, [0.1, -0.1], [0, 1], 5, 512, IDENTITY, CPU)
+    rows = sharpness(checkpoint, text, Noise([0.1], [0, 1]), Stacks(3, 512, CPU), IDENTITY)
+    own = perturb_gaussian(
+        checkpoint, text, Noise([0.1, -0.1], [0, 1]), Stacks(5, 512, CPU), IDENTITY
+    )
     loss = values(own, "loss")
     for seed in (0, 1):
         mean = (loss[0.1, seed] + loss[-0.1, seed]) / 2
@@ -240,7 +244,7 @@ def test_the_draws_are_those_of_the_gaussian_measurements(checkpoint, corpus):
 
 
 def test_noise_that_overflows_is_a_diverged_row(tiny):
-    rows = sharpness(tiny.folder, tiny.text, [0.1, 1e38], [0], 2, 512, IDENTITY, CPU)
+    rows = sharpness(tiny.folder, tiny.text, Noise([0.1, 1e38], [0]), Stacks(2, 512, CPU), IDENTITY)
     assert [(row.get("gamma"), row["diverged"]) for row in rows] == [
         (None, False),
         (0.1, False),

@@ -203,30 +203,24 @@ def test_too_little_or_damaged_held_out_text_is_one_clear_line(corpus, tmp_path)
 EVALUATION_OF_A_SIZE = """
 import sys
 from functools import partial
-from types import SimpleNamespace
-import numpy as np, yaml
-from overtrain.model.losses import language_modelling
-from overtrain.model.memory import resident
-from overtrain.measuring.sweep import Sweep
+from pathlib import Path
+import numpy as np, torch
+from overtrain.measuring.stacks import Stacks, measure_sweep
+from overtrain.model.allocator import keep_freed_memory
 from overtrain.model.examples import Examples
+from overtrain.model.losses import language_modelling
+from overtrain.model.memory import Room, resident
 
-config, base, runs, megabytes = sys.argv[1:]
-config = yaml.safe_load(open(config))
-config["evaluations"]["batch_tokens"] = 8192
-snakemake = SimpleNamespace(
-    wildcards=type("Wildcards", (), {"get": lambda self, name: None})(),
-    config=config,
-    threads=1,
-    input=SimpleNamespace(checkpoint=base, runs=runs),
-    resources=type("Resources", (), {"mem_mb": int(megabytes), "get": lambda self, *_: 0})(),
-)
-snakemake.wildcards.model, snakemake.wildcards.checkpoint = "OLMo-10K", "0.84M"
-sweep = Sweep(snakemake)
-width = sweep.width
+base, runs, megabytes = sys.argv[1:]
+torch.set_num_threads(1)
+keep_freed_memory()
+room = Room(torch.device("cpu"), int(0.8 * int(megabytes) * 2**20), 8192)
+stacks = Stacks.within(room, Path(base))
 windows = np.random.default_rng(0).integers(0, 96, (40, 33))
 text = Examples(windows[:, :-1], windows[:, 1:], np.full(40, 32))
-rows = sweep.measure("c4", {"held_out": partial(language_modelling, examples=text)})
-print(width, len(rows), resident("VmHWM") // 2**20)
+scores = {"held_out": partial(language_modelling, examples=text)}
+rows = measure_sweep(Path(base), Path(runs), scores, stacks, {"evaluation": "c4"})
+print(stacks.width, len(rows), resident("VmHWM") // 2**20)
 """
 
 
@@ -246,7 +240,7 @@ def test_an_evaluation_stays_in_the_memory_it_is_given_at_two_sizes(checkpoint, 
     save_snapshots(snapshots, changes, runs / "000.safetensors")
     widths = []
     for megabytes in (600, 1000):
-        script = [sys.executable, "-c", EVALUATION_OF_A_SIZE, str(ROOT / "config.yaml")]
+        script = [sys.executable, "-c", EVALUATION_OF_A_SIZE]
         done = subprocess.run(
             [*script, base, runs, str(megabytes)],
             env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},

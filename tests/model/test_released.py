@@ -7,12 +7,14 @@ import torch
 
 from overtrain import PipelineError
 from overtrain.measuring import perturb
-from overtrain.measuring.perturb import noise, perturb_released
+from overtrain.measuring.perturb import Noise, draw, perturb_released
 from overtrain.model.initialisation import initial_std
 from overtrain.model.losses import held_out_text
+from overtrain.model.memory import Room
 from overtrain.model.released import load_released
 
 CPU = torch.device("cpu")
+ROOM = Room(CPU, 0, 512)
 IDENTITY = {"model": "tiny", "evaluation": "c4"}
 SHAPE = {
     "vocab_size": 96,
@@ -75,7 +77,7 @@ def test_gamma_zero_is_transformers_own_loss(released, text):
     from transformers import AutoModelForCausalLM
 
     folder, documented = released
-    rows = perturb_released(folder, text, [0.1], [0], documented, 64, IDENTITY, CPU)
+    rows = perturb_released(folder, text, Noise([0.1], [0]), Room(CPU, 0, 64), IDENTITY, documented)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     windows = torch.from_numpy(text.inputs), torch.from_numpy(text.targets)
     with torch.inference_mode():
@@ -91,7 +93,7 @@ def test_every_matrix_gets_noise_of_its_documented_std_on_the_base_and_no_vector
 ):
     folder, documented = released
     members = [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
-    perturb_released(folder, text, [0.1, 0.2], [0, 1], documented, 512, IDENTITY, CPU)
+    perturb_released(folder, text, Noise([0.1, 0.2], [0, 1]), ROOM, IDENTITY, documented)
     base, *moved = seen
     assert len(moved) == len(members)
     untouched = 0
@@ -106,7 +108,7 @@ def test_every_matrix_gets_noise_of_its_documented_std_on_the_base_and_no_vector
             assert change.std().item() == pytest.approx(
                 gamma * std, rel=5 / (2 * change.numel()) ** 0.5
             )
-            exact = gamma * std * noise("tiny", name, seed, tensor.shape)
+            exact = gamma * std * draw("tiny", name, seed, tensor.shape)
             torch.testing.assert_close(change, exact, rtol=0, atol=1e-6)
     assert bool(untouched) == (documented["kind"] != "mitchell")  # the first OLMo has no such
 
@@ -114,7 +116,7 @@ def test_every_matrix_gets_noise_of_its_documented_std_on_the_base_and_no_vector
 def test_the_same_seed_gives_the_same_numbers(released, text):
     folder, documented = released
     run = [
-        perturb_released(folder, text, [0.1], seeds, documented, 512, IDENTITY, CPU)
+        perturb_released(folder, text, Noise([0.1], seeds), ROOM, IDENTITY, documented)
         for seeds in ([0, 1], [0, 1], [1])
     ]
     assert losses(run[0]) == losses(run[1])
@@ -123,7 +125,7 @@ def test_the_same_seed_gives_the_same_numbers(released, text):
 
 def test_noise_that_overflows_is_a_diverged_row(released, text):
     folder, documented = released
-    rows = perturb_released(folder, text, [1e40], [0], documented, 512, IDENTITY, CPU)
+    rows = perturb_released(folder, text, Noise([1e40], [0]), ROOM, IDENTITY, documented)
     assert [row["diverged"] for row in rows] == [False, False, True, True]
     assert all(math.isnan(row["value"]) for row in rows[2:])
 

@@ -25,7 +25,7 @@ from overtrain.model.architecture import IGNORE, Architecture
 from overtrain.model.dropout import Rates
 from overtrain.model.examples import Examples, encode_choices, encode_texts, right_answers
 from overtrain.model.losses import TaskSplit
-from overtrain.model.memory import in_use, stack_width
+from overtrain.model.memory import Room, in_use, stack_width
 from overtrain.model.olmo import (
     Olmo,
     load_checkpoint,
@@ -34,7 +34,7 @@ from overtrain.model.olmo import (
     save_checkpoint,
 )
 from overtrain.model.snapshots import load_stacks
-from overtrain.training.finetune import Machine, Recipe, Run, Stack, by_length, finetune
+from overtrain.training.finetune import Recipe, Run, Stack, Task, by_length, finetune
 from overtrain.training.schedule import fraction
 
 CPU = torch.device("cpu")
@@ -52,7 +52,8 @@ RECIPE = Recipe(
     clip=1.0,
 )
 DROPOUT = Rates(attention=0.1, embedding=0.1, residual=0.1)
-PLENTY = Machine(memory=10**11, batch_tokens=4096)
+PLENTY = Room(CPU, memory=10**11, batch_tokens=4096)
+WIDE = replace(PLENTY, batch_tokens=10**6)
 KINDS = ["language_modelling", "classification"]
 ROOT = Path(__file__).parents[2]
 
@@ -62,10 +63,9 @@ def task_of(language_task, choice_task) -> Callable[[str], Path]:
     return dict(zip(KINDS, (language_task, choice_task), strict=True)).__getitem__
 
 
-def sweep(base: Path, task: Path, kind: str, recipe: Recipe, output: Path, machine=PLENTY):
+def sweep(base: Path, task: Path, kind: str, recipe: Recipe, output: Path, room=PLENTY):
     """Measurement rows, and the weights of every snapshot by (learning rate, seed, selection)."""
-    settings = {"kind": kind, "loss_on": "answer"}
-    rows = finetune(base, task, settings, recipe, machine, output, IDENTITY, CPU)
+    rows = finetune(base, Task(task, kind, "answer"), recipe, room, output, IDENTITY)
     found = {}
     for snapshots, model in load_stacks(base, output, 100, CPU):
         for r, snapshot in enumerate(snapshots):
@@ -84,8 +84,8 @@ def trained(base, task: Path, kind: str, recipe: Recipe, runs: list[Run], loss_o
     else:
         examples = right_answers(encode_choices(split, encoder, a.context), loss_on)
     validation = TaskSplit(task, "validation", kind, encoder, a.context)
-    stack = Stack(a, load_tensors(base), runs, recipe, IDENTITY["task"], CPU, 10**6)
-    rows = stack.train(examples, validation, PLENTY, IDENTITY, tqdm(disable=True))
+    stack = Stack(a, load_tensors(base), runs, recipe, IDENTITY["task"], WIDE)
+    rows = stack.train(examples, validation, IDENTITY, tqdm(disable=True))
     return rows, {name: p.detach() for name, p in stack.model.named_parameters()}
 
 
@@ -142,7 +142,7 @@ def test_a_run_is_what_a_plain_loop_with_torchs_adamw_makes(kind, loss_on, check
         for p, peak in zip(model.parameters(), peaks, strict=True)
     ]
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95))
-    order = Stack(model.architecture, load_tensors(checkpoint), [run], recipe, "a task", CPU, 10**6)
+    order = Stack(model.architecture, load_tensors(checkpoint), [run], recipe, "a task", WIDE)
     step, steps = 0, 9  # 20 examples in batches of 8 make 3 steps, 3 times
     for epoch in (1, 2, 3):
         for chosen in order.batches(len(texts), epoch):
@@ -164,7 +164,7 @@ def test_a_run_is_what_a_plain_loop_with_torchs_adamw_makes(kind, loss_on, check
 
 def test_learning_rates_of_a_seed_share_the_order_and_seeds_and_epochs_do_not(checkpoint):
     a = read_architecture(checkpoint)
-    stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU, 10**6)
+    stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", WIDE)
     epochs = [list(stack.batches(20, epoch)) for epoch in (1, 2)]
     assert [batch.shape for batch in epochs[0]] == [(2, 8), (2, 8), (2, 4)]  # a row a seed
     first, second = (np.concatenate(batches, axis=1) for batches in epochs)
@@ -216,11 +216,11 @@ def test_a_run_that_diverges_leaves_the_stack_at_the_end_of_its_epoch(checkpoint
     a, encoder = read_architecture(checkpoint), load_encoder(checkpoint)
     examples = encode_texts(read_split(language_task, "train", KINDS[0]), encoder, a.context)
     validation = TaskSplit(language_task, "validation", KINDS[0], encoder, a.context)
-    stack = Stack(a, load_tensors(checkpoint), runs_of(recipe), recipe, "a task", CPU, 10**6)
+    stack = Stack(a, load_tensors(checkpoint), runs_of(recipe), recipe, "a task", WIDE)
     sizes = []
     step = stack.step
     stack.step = lambda *args: (step(*args), sizes.append(len(stack.optimizer.weights)))
-    stack.train(examples, validation, PLENTY, IDENTITY, tqdm(disable=True))
+    stack.train(examples, validation, IDENTITY, tqdm(disable=True))
     assert sizes == [3] * 3 + [2] * 6 and list(stack.going) == [0, 2]
     recipe = replace(recipe, learning_rates=[1e6])  # and all of a stack may leave
     rows, _ = trained(checkpoint, language_task, KINDS[0], recipe, [Run(1e6, 0)])
@@ -372,12 +372,12 @@ def test_taking_a_batch_apart_changes_no_step(checkpoint, monkeypatch):
     for split in (by_length, lambda chosen, lengths, tokens: [chosen]):
         monkeypatch.setattr("overtrain.training.finetune.by_length", split)
         a = read_architecture(checkpoint)
-        stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU, 10**6)
+        stack = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", WIDE)
         for chosen in stack.batches(24, 1):
             stack.step(examples, chosen, 1.0)
         ends.append(stack.optimizer.weights.clone())
     assert len(by_length(next(stack.batches(24, 1)), lengths, 10**6)) > 1
-    start = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", CPU, 10**6).base
+    start = Stack(a, load_tensors(checkpoint), runs_of(RECIPE), RECIPE, "a task", WIDE).base
     assert (ends[0] - start).norm() > 0.01
     assert (ends[0] - ends[1]).norm() < 1e-4 * (ends[0] - start).norm()
 
@@ -409,7 +409,7 @@ import sys
 from pathlib import Path
 import torch
 from overtrain.model.allocator import keep_freed_memory
-from overtrain.training.finetune import Machine, Recipe, finetune
+from overtrain.training.finetune import Recipe, Task, finetune
 from overtrain.model import memory
 peaks, measured = [], memory.peak  # each probe counts the peak anew: keep all of them
 memory.peak = lambda *args: peaks.append(measured(*args)) or peaks[-1]
@@ -418,9 +418,9 @@ keep_freed_memory()
 base, task, output, megabytes = sys.argv[1:]
 rates = [1e-4 * i for i in range(1, 41)]
 recipe = Recipe("default", rates, [0, 1], 16, 1, "cosine", 0.1, 0.0, (0.9, 0.95), 1.0)
-machine = Machine(int(0.8 * int(megabytes) * 2**20), 4096)
-paths, settings = (Path(base), Path(task)), {"kind": "language_modelling"}
-finetune(*paths, settings, recipe, machine, Path(output), {"task": "a"}, torch.device("cpu"))
+room = memory.Room(torch.device("cpu"), int(0.8 * int(megabytes) * 2**20), 4096)
+task = Task(Path(task), "language_modelling")
+finetune(Path(base), task, recipe, room, Path(output), {"task": "a"})
 print("peak", max(memory.resident("VmHWM"), *peaks) // 2**20)
 """
 

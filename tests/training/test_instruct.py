@@ -22,11 +22,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from overtrain import PipelineError
 from overtrain.data.tasks import read_split
-from overtrain.measuring import tuned
 from overtrain.model import chat
 from overtrain.model.architecture import IGNORE
 from overtrain.training import instruct
-from overtrain.training.instruct import Job, Machine
+from overtrain.training.instruct import Folders, Processes, Tuning
 
 LIBRARY = Path(__file__).parents[2] / "scripts"
 TEMPLATE = (
@@ -41,9 +40,9 @@ ORIGIN = {"data": {"checkpoint": "hash", "train": "hash"}}
 
 
 @pytest.fixture(scope="module")
-def job() -> Job:
+def tuning() -> Tuning:
     """12 steps of 4 conversations."""
-    return Job(
+    return Tuning(
         model="tiny",
         task="talk",
         recipe="instruct",
@@ -81,17 +80,17 @@ def task(tmp_path_factory) -> Path:
 
 
 def tune(
-    job: Job,
+    tuning: Tuning,
     base: Path,
     task: Path,
     folder: Path,
-    machine: Machine | None = None,
+    several: Processes | None = None,
     origin: dict = ORIGIN,
 ) -> list:
     torch.set_num_threads(1)
-    machine = machine or Machine(micro_batch=4, save_steps=1000)
+    several = several or Processes(micro_batch=4, save_steps=1000)
     return instruct.finetune_instruct(
-        base, task, job, machine, folder / "out", folder / "state", IDENTITY, origin
+        tuning, several, Folders(base, task, folder / "out", folder / "state"), IDENTITY, origin
     )
 
 
@@ -104,10 +103,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def run(job, checkpoint, task, tmp_path_factory) -> tuple[list[dict], Path]:
-    """The measurements of the job, and its folder."""
+def run(tuning, checkpoint, task, tmp_path_factory) -> tuple[list[dict], Path]:
+    """The measurements of the tuning, and its folder."""
     folder = tmp_path_factory.mktemp("run")
-    return tune(job, checkpoint, task, folder), folder
+    return tune(tuning, checkpoint, task, folder), folder
 
 
 def numbers(rows: list[dict]) -> dict[tuple[str, str, str], float]:
@@ -124,7 +123,7 @@ def error_line(action: object) -> str:
 # --- the run --------------------------------------------------------------------------------------
 
 
-def test_what_a_run_leaves(run, job, checkpoint):
+def test_what_a_run_leaves(run, tuning, checkpoint):
     rows, folder = run
     assert sorted(contents(folder / "out")) == [
         "chat_template.jinja",
@@ -180,11 +179,11 @@ def test_held_out_loss_is_that_of_the_responses_by_hand(run, task):
 
 
 def test_a_step_is_adamw_on_the_mean_over_the_batch_s_response_tokens(
-    job, checkpoint, task, tmp_path
+    tuning, checkpoint, task, tmp_path
 ):
     """One batch of all 26, two of each gradient apart: against torch's AdamW by hand."""
-    one = replace(job, batch_size=26, epochs=1, warmup_steps=0, clip=None)
-    rows = tune(one, checkpoint, task, tmp_path, Machine(micro_batch=2, save_steps=1000))
+    one = replace(tuning, batch_size=26, epochs=1, warmup_steps=0, clip=None)
+    rows = tune(one, checkpoint, task, tmp_path, Processes(micro_batch=2, save_steps=1000))
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     total, count = response_loss(model, tokenizer, read_split(task, "train", "chat"))
@@ -198,26 +197,26 @@ def test_a_step_is_adamw_on_the_mean_over_the_batch_s_response_tokens(
     )
 
 
-def test_equal_bytes_for_equal_seeds_and_others_for_others(run, job, checkpoint, task, tmp_path):
+def test_equal_bytes_for_equal_seeds_and_others_for_others(run, tuning, checkpoint, task, tmp_path):
     rows, folder = run
-    assert tune(job, checkpoint, task, tmp_path / "again") == rows
+    assert tune(tuning, checkpoint, task, tmp_path / "again") == rows
     assert contents(tmp_path / "again/out") == contents(folder / "out")
-    tune(replace(job, seed=1), checkpoint, task, tmp_path / "other")
+    tune(replace(tuning, seed=1), checkpoint, task, tmp_path / "other")
     other = load_file(tmp_path / "other/out/model.safetensors")
     own = load_file(folder / "out/model.safetensors")
     assert not any(torch.equal(other[name], own[name]) for name in own)
 
 
-def test_micro_batches_change_nothing_but_rounding(run, job, checkpoint, task, tmp_path):
-    tune(job, checkpoint, task, tmp_path, Machine(micro_batch=1, save_steps=1000))
+def test_micro_batches_change_nothing_but_rounding(run, tuning, checkpoint, task, tmp_path):
+    tune(tuning, checkpoint, task, tmp_path, Processes(micro_batch=1, save_steps=1000))
     own = load_file(run[1] / "out/model.safetensors")
     for name, tensor in load_file(tmp_path / "out/model.safetensors").items():
         torch.testing.assert_close(tensor, own[name], rtol=0, atol=1e-5)
 
 
-def test_batches_are_whole_any_examples_and_sorted_inside(job):
+def test_batches_are_whole_any_examples_and_sorted_inside(tuning):
     lengths = [(7 * i) % 23 for i in range(26)]
-    order = instruct.batches(lengths, job)
+    order = instruct.batches(lengths, tuning)
     assert order.shape == (12, 4)
     for epoch in (order[:6], order[6:]):
         assert len(set(epoch.ravel())) == 24
@@ -225,13 +224,13 @@ def test_batches_are_whole_any_examples_and_sorted_inside(job):
     sorted_ = np.array(lengths)[order]
     assert (np.diff(sorted_, axis=1) <= 0).all()
     assert not (np.diff(sorted_.mean(1)) <= 0).all()  # but not from batch to batch
-    assert (instruct.batches(lengths, replace(job, learning_rate=1.0)) == order).all()
-    assert (instruct.batches(lengths, replace(job, seed=1)) != order).any()
-    line = error_line(lambda: instruct.batches([5, 6, 7], job))
+    assert (instruct.batches(lengths, replace(tuning, learning_rate=1.0)) == order).all()
+    assert (instruct.batches(lengths, replace(tuning, seed=1)) != order).any()
+    line = error_line(lambda: instruct.batches([5, 6, 7], tuning))
     assert line == "3 examples to train on are less than one batch, 4"
 
 
-def test_tokens_and_masks_are_those_that_trl_makes_itself(job, checkpoint, task, tmp_path):
+def test_tokens_and_masks_are_those_that_trl_makes_itself(tuning, checkpoint, task, tmp_path):
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -252,8 +251,8 @@ def test_tokens_and_masks_are_those_that_trl_makes_itself(job, checkpoint, task,
     assert [own.tolist() for own in labels] == list(theirs["labels"])
 
 
-def test_a_run_that_diverges_leaves_a_marker_and_rows_of_nan(job, checkpoint, task, tmp_path):
-    rows = tune(replace(job, learning_rate=1e30, clip=None), checkpoint, task, tmp_path)
+def test_a_run_that_diverges_leaves_a_marker_and_rows_of_nan(tuning, checkpoint, task, tmp_path):
+    rows = tune(replace(tuning, learning_rate=1e30, clip=None), checkpoint, task, tmp_path)
     assert sorted(contents(tmp_path / "out")) == ["diverged.json", "provenance.json"]
     found = json.loads((tmp_path / "out/diverged.json").read_text())
     assert 2 <= found["step"] < found["steps"] == 12
@@ -261,8 +260,8 @@ def test_a_run_that_diverges_leaves_a_marker_and_rows_of_nan(job, checkpoint, ta
     assert left_of(tmp_path / "state") == ["finished", "identity.json"]
 
 
-def test_warm_up_that_never_ends_is_said_and_still_run(job, checkpoint, task, tmp_path, capsys):
-    tune(replace(job, warmup_steps=20), checkpoint, task, tmp_path)
+def test_warm_up_that_never_ends_is_said_and_still_run(tuning, checkpoint, task, tmp_path, capsys):
+    tune(replace(tuning, warmup_steps=20), checkpoint, task, tmp_path)
     assert "warning: 12 steps in all: warm-up over 20 never ends" in capsys.readouterr().out
     assert (tmp_path / "out/model.safetensors").exists()
 
@@ -271,21 +270,21 @@ def test_warm_up_that_never_ends_is_said_and_still_run(job, checkpoint, task, tm
 
 
 def test_a_finished_run_is_taken_from_its_state_not_trained_again(
-    job, checkpoint, task, tmp_path, capsys, monkeypatch
+    tuning, checkpoint, task, tmp_path, capsys, monkeypatch
 ):
-    rows, out = tune(job, checkpoint, task, tmp_path), tmp_path / "out"
+    rows, out = tune(tuning, checkpoint, task, tmp_path), tmp_path / "out"
     first = contents(out)
     weights = out / "model.safetensors", tmp_path / "state/finished/model/model.safetensors"
     assert os.path.samefile(*weights)  # no disk of its own
     shutil.rmtree(out)
     capsys.readouterr()
-    again = tune(job, checkpoint, task, tmp_path)
+    again = tune(tuning, checkpoint, task, tmp_path)
     said = capsys.readouterr().out
     assert "taken from" in said and "steps" not in said
     assert (again, contents(out)) == (rows, first)
     shutil.rmtree(out)
     monkeypatch.setattr(instruct.os, "link", refuse)
-    tune(job, checkpoint, task, tmp_path)
+    tune(tuning, checkpoint, task, tmp_path)
     assert contents(out) == first and not os.path.samefile(*weights)
 
 
@@ -293,8 +292,8 @@ def refuse(*_: object) -> None:
     raise OSError("no links here")
 
 
-def test_a_finished_run_of_another_base_is_discarded(job, checkpoint, task, tmp_path, capsys):
-    short = replace(job, epochs=1)
+def test_a_finished_run_of_another_base_is_discarded(tuning, checkpoint, task, tmp_path, capsys):
+    short = replace(tuning, epochs=1)
     tune(short, checkpoint, task, tmp_path)
     other = {"data": ORIGIN["data"] | {"checkpoint": "other"}}
     tune(short, checkpoint, task, tmp_path, origin=other)
@@ -304,8 +303,8 @@ def test_a_finished_run_of_another_base_is_discarded(job, checkpoint, task, tmp_
     assert json.loads((tmp_path / "out/provenance.json").read_text()) == other
 
 
-def test_a_run_that_diverged_is_taken_as_such(job, checkpoint, task, tmp_path, capsys):
-    wild = replace(job, learning_rate=1e30, clip=None)
+def test_a_run_that_diverged_is_taken_as_such(tuning, checkpoint, task, tmp_path, capsys):
+    wild = replace(tuning, learning_rate=1e30, clip=None)
     rows = tune(wild, checkpoint, task, tmp_path)
     again = tune(wild, checkpoint, task, tmp_path)
     assert "taken from" in capsys.readouterr().out
@@ -313,26 +312,13 @@ def test_a_run_that_diverged_is_taken_as_such(job, checkpoint, task, tmp_path, c
     assert sorted(contents(tmp_path / "out")) == ["diverged.json", "provenance.json"]
 
 
-def test_the_chain_s_last_rule_removes_the_state(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    runs = [
-        SimpleNamespace(model="m", checkpoint="1T", task="t", recipe="r", run=run)
-        for run in ("lr1e-05-seed0", "lr1e-05-seed1")
-    ]
-    for run in runs:
-        tuned.state_of(run).mkdir(parents=True)
-    tuned.finish(runs[0])
-    assert [tuned.state_of(run).exists() for run in runs] == [False, True]
-    tuned.finish(runs[0])  # nothing is there: no error
-
-
 # --- LoRA -----------------------------------------------------------------------------------------
 
 
-def test_merged_weights_say_what_the_adapter_says(job, checkpoint, task, tmp_path):
+def test_merged_weights_say_what_the_adapter_says(tuning, checkpoint, task, tmp_path):
     from peft import get_peft_model
 
-    own = replace(job, lora=LORA, learning_rate=3e-2)
+    own = replace(tuning, lora=LORA, learning_rate=3e-2)
     rows = tune(own, checkpoint, task, tmp_path)
     tuned = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     base = AutoModelForCausalLM.from_pretrained(checkpoint)
@@ -367,21 +353,21 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import torch
-from overtrain.training import instruct as sft
+from overtrain.training.instruct import Folders, Processes, Tuning, finetune_instruct
 torch.set_num_threads(1)
-job, machine, base, task, folder, identity, origin = map(json.loads, sys.argv[1:])
-job["betas"] = tuple(job["betas"])
+tuning, several, base, task, folder, identity, origin = map(json.loads, sys.argv[1:])
+tuning["betas"] = tuple(tuning["betas"])
 folder = Path(folder)
-sft.finetune_instruct(Path(base), Path(task), sft.Job(**job), sft.Machine(**machine),
-                      folder / "out", folder / "state", identity, origin)
+folders = Folders(Path(base), Path(task), folder / "out", folder / "state")
+finetune_instruct(Tuning(**tuning), Processes(**several), folders, identity, origin)
 """
 
 
 def stop(
-    job: Job, machine: Machine, base: Path, task: Path, folder: Path, step: int, number: int
+    tuning: Tuning, several: Processes, base: Path, task: Path, folder: Path, step: int, number: int
 ) -> tuple[int, str]:
-    """Send a signal to the job's process when a state of `step` is there; status and output."""
-    arguments = [asdict(job), asdict(machine), str(base), str(task), str(folder), IDENTITY, ORIGIN]
+    """Send a signal to the process when a state of `step` is there; status and output."""
+    arguments = [asdict(tuning), asdict(several), *map(str, (base, task, folder)), IDENTITY, ORIGIN]
     command = [sys.executable, "-c", SCRIPT, *map(json.dumps, arguments)]
     with subprocess.Popen(
         command,
@@ -402,13 +388,13 @@ def last_step(state: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def long(job) -> Job:
-    return replace(job, epochs=10)  # 60 steps
+def long(tuning) -> Tuning:
+    return replace(tuning, epochs=10)  # 60 steps
 
 
 @pytest.fixture(scope="module")
 def whole(long, checkpoint, task, tmp_path_factory) -> dict[str, bytes]:
-    """What the long job leaves if nothing stops it."""
+    """What the long tuning leaves if nothing stops it."""
     folder = tmp_path_factory.mktemp("whole")
     tune(long, checkpoint, task, folder)
     return contents(folder / "out")
@@ -418,8 +404,8 @@ def whole(long, checkpoint, task, tmp_path_factory) -> dict[str, bytes]:
 def test_a_killed_run_goes_on_and_ends_bit_identical(
     long, whole, checkpoint, task, tmp_path, capsys
 ):
-    machine = Machine(micro_batch=4, save_steps=7)
-    status, _ = stop(long, machine, checkpoint, task, tmp_path, 20, signal.SIGKILL)
+    several = Processes(micro_batch=4, save_steps=7)
+    status, _ = stop(long, several, checkpoint, task, tmp_path, 20, signal.SIGKILL)
     assert status == -signal.SIGKILL and not (tmp_path / "out").exists()
     step = last_step(tmp_path / "state")
     assert 20 < step < 60 and step % 7 == 0
@@ -427,13 +413,13 @@ def test_a_killed_run_goes_on_and_ends_bit_identical(
     shutil.copytree(tmp_path / f"state/checkpoint-{step}", half, dirs_exist_ok=True)
     (half / instruct.COMPLETE).unlink()
     shutil.copytree(tmp_path / "state", tmp_path / "other/state")
-    tune(long, checkpoint, task, tmp_path, machine)
+    tune(long, checkpoint, task, tmp_path, several)
     assert f"continuing from checkpoint-{step}\n" in capsys.readouterr().out
     assert contents(tmp_path / "out") == whole
     assert left_of(tmp_path / "state") == ["finished", "identity.json"]
     # And a run of other settings starts anew.
     other = replace(long, learning_rate=1e-3)
-    tune(other, checkpoint, task, tmp_path / "other", machine)
+    tune(other, checkpoint, task, tmp_path / "other", several)
     said = capsys.readouterr().out
     assert "a state of other settings was found and is discarded" in said
     assert "continuing" not in said
@@ -441,14 +427,14 @@ def test_a_killed_run_goes_on_and_ends_bit_identical(
 
 @pytest.mark.slow
 def test_a_run_asked_to_end_saves_first_and_goes_on(long, checkpoint, task, tmp_path, capsys):
-    long, machine = replace(long, lora=LORA), Machine(micro_batch=4, save_steps=10)
-    status, said = stop(long, machine, checkpoint, task, tmp_path, 10, signal.SIGTERM)
+    long, several = replace(long, lora=LORA), Processes(micro_batch=4, save_steps=10)
+    status, said = stop(long, several, checkpoint, task, tmp_path, 10, signal.SIGTERM)
     assert status == 1
     step = last_step(tmp_path / "state")
     assert 10 < step < 60
     assert f"asked to end at step {step} of 60; the next attempt goes on from there" in said
     assert not (tmp_path / "out").exists()
-    tune(long, checkpoint, task, tmp_path, machine)
+    tune(long, checkpoint, task, tmp_path, several)
     assert f"continuing from checkpoint-{step}\n" in capsys.readouterr().out
     tune(long, checkpoint, task, tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
@@ -458,13 +444,13 @@ def test_a_run_asked_to_end_saves_first_and_goes_on(long, checkpoint, task, tmp_
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_model_and_train_what_one_does(job, checkpoint, task, tmp_path):
+def test_two_processes_share_a_model_and_train_what_one_does(tuning, checkpoint, task, tmp_path):
     """FSDP2 for real, on the CPU, here of a model with an adapter."""
-    job = replace(job, lora=LORA)
-    one = tune(job, checkpoint, task, tmp_path / "one")
+    tuning = replace(tuning, lora=LORA)
+    one = tune(tuning, checkpoint, task, tmp_path / "one")
     shutil.copytree(tmp_path / "one/state", tmp_path / "two/state")  # not a state of two processes
-    machine = Machine(micro_batch=2, save_steps=1000, processes=2)
-    two = tune(job, checkpoint, task, tmp_path / "two", machine)
+    several = Processes(micro_batch=2, save_steps=1000, count=2)
+    two = tune(tuning, checkpoint, task, tmp_path / "two", several)
     expected = load_file(tmp_path / "one/out/model.safetensors")
     found = load_file(tmp_path / "two/out/model.safetensors")
     assert sorted(found) == sorted(expected)
@@ -477,16 +463,16 @@ def test_two_processes_share_a_model_and_train_what_one_does(job, checkpoint, ta
 
 @pytest.mark.slow
 def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoint, task, tmp_path):
-    machine = Machine(micro_batch=2, save_steps=10, processes=2, threads=2)
-    status, said = stop(long, machine, checkpoint, task, tmp_path, 10, signal.SIGTERM)
+    several = Processes(micro_batch=2, save_steps=10, count=2, threads=2)
+    status, said = stop(long, several, checkpoint, task, tmp_path, 10, signal.SIGTERM)
     assert status == 1 and "asked to end at step" in said, said
     step = last_step(tmp_path / "state")
     assert 10 < step < 60
-    each = json.loads((tmp_path / "state/job.json").read_text())["machine"]
+    each = json.loads((tmp_path / "state/tuning.json").read_text())["processes"]
     assert each["threads"] == 1  # two in all
     last = instruct.last_state(tmp_path / "state")
     assert list(last.glob("pytorch_model_fsdp_0/*")) and list(last.glob("optimizer_0/*"))
-    tune(long, checkpoint, task, tmp_path, machine)
+    tune(long, checkpoint, task, tmp_path, several)
     found = load_file(tmp_path / "out/model.safetensors")
     (tmp_path / "whole.safetensors").write_bytes(whole["model.safetensors"])
     expected = load_file(tmp_path / "whole.safetensors")
@@ -496,18 +482,18 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
 
 IN_BFLOAT16 = """
 import json
-from overtrain.training import instruct as sft
+from overtrain.training import instruct
 
 found = []
 
-class Seen(sft.TrainerCallback):
+class Seen(instruct.TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model, **_):
         gradients = [p.grad for p in model.parameters()]
         found.append([type(g).__name__ + " " + str(g.dtype) for g in gradients])
         policy = model._get_fsdp_state()._mp_policy
         found.append([f"{policy.param_dtype} {policy.reduce_dtype} {policy.output_dtype}"])
 
-class Trainer(sft.Trainer):
+class Trainer(instruct.Trainer):
     def __init__(self, **keywords):
         super().__init__(**keywords)
         self.add_callback(Seen())
@@ -520,17 +506,17 @@ class Trainer(sft.Trainer):
         found.append(["loss " + str(loss.dtype)])
         return loss
 
-own = sft.SFTConfig
-sft.SFTConfig = lambda **keywords: own(**keywords | {"bf16": True})
-sft.Trainer = Trainer
-sft.main()
+own = instruct.SFTConfig
+instruct.SFTConfig = lambda **keywords: own(**keywords | {"bf16": True})
+instruct.Trainer = Trainer
+instruct.main()
 print(json.dumps(sorted({x for part in found for x in part})), flush=True)
 """
 
 
 @pytest.mark.slow
 def test_two_processes_in_bfloat16_sum_sharded_gradients_in_float32(
-    job, checkpoint, task, tmp_path, monkeypatch, capfd
+    tuning, checkpoint, task, tmp_path, monkeypatch, capfd
 ):
     """What GPUs do, forced on the CPU."""
     script = tmp_path / "script.py"
@@ -541,31 +527,30 @@ def test_two_processes_in_bfloat16_sum_sharded_gradients_in_float32(
         return subprocess.Popen([*command[:-3], str(script), command[-1]], **keywords)
 
     monkeypatch.setattr(instruct, "subprocess", SimpleNamespace(Popen=start))
-    machine = Machine(micro_batch=1, save_steps=1000, processes=2)
-    rows = tune(replace(job, epochs=1), checkpoint, task, tmp_path, machine)
+    several = Processes(micro_batch=1, save_steps=1000, count=2)
+    rows = tune(replace(tuning, epochs=1), checkpoint, task, tmp_path, several)
     said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
     policy = "torch.bfloat16 torch.float32 torch.float32"  # weights, sums, outputs
     expected = ["DTensor torch.float32", "loss torch.float32", "pass: DTensor", policy]
     assert [json.loads(line) for line in said] == [expected] * 2
-    one = tune(replace(job, epochs=1), checkpoint, task, tmp_path / "one")
+    one = tune(replace(tuning, epochs=1), checkpoint, task, tmp_path / "one")
     for a, b in zip(one, rows, strict=True):
         assert b["value"] == pytest.approx(a["value"], rel=0.02)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_full_disk_is_one_clear_line(job, checkpoint, task, tmp_path, processes, capfd):
+def test_a_full_disk_is_one_clear_line(tuning, checkpoint, task, tmp_path, processes, capfd):
     disk = tmp_path / "state"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no permission to mount")
-    machine = Machine(micro_batch=2, save_steps=1, processes=processes)
+    several = Processes(micro_batch=2, save_steps=1, count=processes)
     try:
         with pytest.raises(PipelineError) as error:
-            instruct.finetune_instruct(
-                checkpoint, task, job, machine, tmp_path / "out", disk / "run", IDENTITY, ORIGIN
-            )
+            folders = Folders(checkpoint, task, tmp_path / "out", disk / "run")
+            instruct.finetune_instruct(tuning, several, folders, IDENTITY, ORIGIN)
         line = f"no space left on the disk that holds {disk / 'run'}; free some, run again"
         if processes == 1:
             assert str(error.value) == line
@@ -579,9 +564,9 @@ def test_a_full_disk_is_one_clear_line(job, checkpoint, task, tmp_path, processe
 # --- what can be wrong ----------------------------------------------------------------------------
 
 
-def test_a_batch_that_cannot_be_made_is_one_clear_line(job, checkpoint, task, tmp_path):
-    machine = Machine(micro_batch=3, save_steps=1, processes=2)
-    line = error_line(lambda: tune(job, checkpoint, task, tmp_path, machine))
+def test_a_batch_that_cannot_be_made_is_one_clear_line(tuning, checkpoint, task, tmp_path):
+    several = Processes(micro_batch=3, save_steps=1, count=2)
+    line = error_line(lambda: tune(tuning, checkpoint, task, tmp_path, several))
     assert "batch_size 4 is not a multiple of micro_batch 3 x 2 processes" in line
     assert not list(tmp_path.iterdir())
 
@@ -595,8 +580,8 @@ def test_fewer_gpus_than_share_the_model_are_one_clear_line():
     assert [instruct.gpus_for(*pair) for pair in pairs] == [4, 2, 0, 0, 0]
 
 
-def test_a_conversation_longer_than_the_context_is_one_clear_line(job, checkpoint, task, tmp_path):
-    line = error_line(lambda: tune(replace(job, max_length=33), checkpoint, task, tmp_path))
+def test_a_length_beyond_the_context_is_one_clear_line(tuning, checkpoint, task, tmp_path):
+    line = error_line(lambda: tune(replace(tuning, max_length=33), checkpoint, task, tmp_path))
     assert (
         str(checkpoint) in line and "its context is 32; max_length of recipe instruct is 33" in line
     )
@@ -611,25 +596,25 @@ def with_tokenizer(checkpoint: Path, folder: Path, **changes: object) -> Path:
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end_of_text(
-    run, job, checkpoint, task, tmp_path, capsys
+    run, tuning, checkpoint, task, tmp_path, capsys
 ):
     base = with_tokenizer(checkpoint, tmp_path / "base", pad_token=None)
-    assert tune(job, base, task, tmp_path) == run[0]
+    assert tune(tuning, base, task, tmp_path) == run[0]
     assert r"no padding token; '\n', the end of text, pads" in capsys.readouterr().out
 
 
-def test_a_tokenizer_without_an_end_is_one_clear_line(job, checkpoint, task, tmp_path):
+def test_a_tokenizer_without_an_end_is_one_clear_line(tuning, checkpoint, task, tmp_path):
     base = with_tokenizer(checkpoint, tmp_path / "base", pad_token=None, eos_token=None)
-    line = error_line(lambda: tune(job, base, task, tmp_path))
+    line = error_line(lambda: tune(tuning, base, task, tmp_path))
     assert str(base) in line and "no end of text (eos_token)" in line
 
 
 def test_a_damaged_template_and_one_without_marks_are_one_clear_line(
-    job, checkpoint, task, tmp_path
+    tuning, checkpoint, task, tmp_path
 ):
-    wrong = replace(job, template="{% for m in messages %}")
+    wrong = replace(tuning, template="{% for m in messages %}")
     assert error_line(lambda: tune(wrong, checkpoint, task, tmp_path)).startswith("chat.template: ")
-    bare = replace(job, template="{% for m in messages %}{{ m.content }}{% endfor %}")
+    bare = replace(tuning, template="{% for m in messages %}{{ m.content }}{% endfor %}")
     assert "marks none with {% generation %}" in error_line(
         lambda: tune(bare, checkpoint, task, tmp_path)
     )

@@ -24,7 +24,7 @@ from overtrain.model.dropout import Rates
 from overtrain.model.olmo import Olmo
 from overtrain.records.provenance import seed_of, whole_folder
 from overtrain.training import pretrain as module
-from overtrain.training.pretrain import Machine, Pretraining, pretrain
+from overtrain.training.pretrain import Pretraining, Workers, pretrain
 
 LIBRARY = Path(module.__file__).parents[2]
 NEVER = 1e9  # seconds between states
@@ -36,9 +36,9 @@ def short(pretraining) -> Pretraining:
     return replace(pretraining, tokens=12 * 8 * 32, dropout=Rates(0.1, 0.1, 0.1))
 
 
-def train(job: Pretraining, corpus: Path, folder: Path, machine: Machine | None = None) -> Path:
-    machine = machine or Machine(micro_batch=8, state_seconds=NEVER)
-    pretrain(job, machine, corpus, folder / "out", folder / "state", {"seed": job.seed})
+def train(job: Pretraining, corpus: Path, folder: Path, workers: Workers | None = None) -> Path:
+    workers = workers or Workers(micro_batch=8, state_seconds=NEVER)
+    pretrain(job, workers, corpus, folder / "out", folder / "state", {"seed": job.seed})
     return folder / "out"
 
 
@@ -85,8 +85,8 @@ def test_the_same_job_gives_the_same_bytes(short, corpus, tmp_path):
 def test_a_batch_in_parts_is_the_batch(short, corpus, tmp_path):
     job = replace(short, dropout=Rates())
     whole = load_file(train(job, corpus, tmp_path / "whole") / "model.safetensors")
-    machine = Machine(micro_batch=3, state_seconds=NEVER)
-    parts = load_file(train(job, corpus, tmp_path / "parts", machine) / "model.safetensors")
+    workers = Workers(micro_batch=3, state_seconds=NEVER)
+    parts = load_file(train(job, corpus, tmp_path / "parts", workers) / "model.safetensors")
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-5)
 
@@ -138,13 +138,13 @@ def saved_step(state: Path) -> int:
 SCRIPT = """
 import json, sys, torch
 from pathlib import Path
-from overtrain.training.pretrain import Machine, Pretraining, pretrain
+from overtrain.training.pretrain import Workers, Pretraining, pretrain
 
 job, corpus, folder = sys.argv[1:]
 torch.set_num_threads(1)
 job, folder = Pretraining.from_config(json.loads(job)), Path(folder)
-machine = Machine(micro_batch=8, state_seconds=0.0)
-pretrain(job, machine, Path(corpus), folder / "out", folder / "state", {"seed": job.seed})
+workers = Workers(micro_batch=8, state_seconds=0.0)
+pretrain(job, workers, Path(corpus), folder / "out", folder / "state", {"seed": job.seed})
 """
 
 
@@ -219,8 +219,8 @@ def test_a_half_written_state_of_a_killed_job_does_not_stop_the_next(short, corp
 def test_two_processes_train_what_one_does(short, corpus, tmp_path):
     job = replace(short, dropout=Rates())  # masks differ by process
     one = train(job, corpus, tmp_path / "one")
-    machine = Machine(micro_batch=2, state_seconds=0.0, gpus=2)
-    two = train(job, corpus, tmp_path / "two", machine)
+    workers = Workers(micro_batch=2, state_seconds=0.0, gpus=2)
+    two = train(job, corpus, tmp_path / "two", workers)
     assert curve(two)["tokens"] == curve(one)["tokens"]
     assert curve(two)["loss"] == pytest.approx(curve(one)["loss"], abs=1e-4)
     expected = load_file(one / "model.safetensors")
@@ -234,7 +234,7 @@ def test_two_processes_train_what_one_does(short, corpus, tmp_path):
 def test_a_batch_that_processes_cannot_share_is_one_clear_line(short, corpus, tmp_path, capfd):
     job = replace(short, batch_size=5)
     with pytest.raises(PipelineError, match="a training process failed"):
-        train(job, corpus, tmp_path, Machine(micro_batch=8, state_seconds=NEVER, gpus=2))
+        train(job, corpus, tmp_path, Workers(micro_batch=8, state_seconds=NEVER, gpus=2))
     assert "error: batch_size 5 is not divisible by 2 processes" in capfd.readouterr().err
 
 

@@ -155,8 +155,8 @@ PAPER = {
     "interpolate_gaussian": 3,
     "interpolate_finetuning": 3,
     "simulate_theory": 3,
-    "download_published": 1,
-    "read_published": 1,
+    "download_released_numbers": 1,
+    "read_released_numbers": 1,
     "prepare_prompts": 1,
     "prepare_benchmarks": 1,
     "evaluate_benchmarks_base": 18,
@@ -242,7 +242,7 @@ sys.exit(done.returncode)
         (["fig11"], FIG11),
         (
             ["all_tables"],
-            {"download_published": 1, "read_published": 1, "aggregate": 3}
+            {"download_released_numbers": 1, "read_released_numbers": 1, "aggregate": 3}
             | {"table": 11, "all_tables": 1},
         ),
         (
@@ -348,7 +348,7 @@ def drawn(figures: int) -> dict[str, int]:
 SHARED = {"build_corpus": 1, "prepare_task": 2, "pretrain": 2}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
-SHARED |= {"publish_checkpoint": 2, "download_checkpoint": 2, "evaluate_benchmarks_base": 2}
+SHARED |= {"download_checkpoint": 2, "evaluate_benchmarks_base": 2}
 SHARED |= {"evaluate_c4_base": 2}
 SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 2}
 DRAWN = {"aggregate": 49 + 21, "figure": 50 + 21, "table": 8}  # a schematic has no aggregate
@@ -603,7 +603,7 @@ LINE = "the published numbers of amuro_char are not here"
 def test_without_copies_all_figures_leaves_published_numbers_out_and_says_so(repository):
     result = command(repository, *TINY, "-n", "--", "all_figures", "all_tables")
     assert f"left out of all_figures and all_tables: {LINE}" in result.stdout
-    assert result.stdout.count(LINE) == 1 and "read_published" not in result.stdout
+    assert result.stdout.count(LINE) == 1 and "read_released_numbers" not in result.stdout
 
 
 @pytest.mark.slow
@@ -612,7 +612,7 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
     result = command(folder, *TINY, "--", "amuro_char_table5")
     assert result.returncode != 0
     assert re.search(rf"^error: {LINE}.*OVERTRAIN_PUBLISHED$", result.stdout, re.MULTILINE)
-    assert not (folder / "results/published").exists()
+    assert not (folder / "results/released_numbers").exists()
 
 
 @pytest.mark.slow

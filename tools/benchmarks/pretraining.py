@@ -66,10 +66,9 @@ def library(job: object, folder: Path, clock: Clock) -> float:
             clock.tick()
 
     pretrain.FlatAdamW = TimedAdamW
-    machine = pretrain.Machine(job.batch_size, float("inf"))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    workers = pretrain.Workers(job.batch_size, float("inf"), gpus=int(torch.cuda.is_available()))
     output = folder / "checkpoint"
-    pretrain.train(job, machine, folder / "corpus", output, folder / "state", {}, device)
+    pretrain.train(job, workers, folder / "corpus", output, folder / "state", {})
     curve = pq.read_table(output / "loss.parquet").to_pydict()
     return float(np.average(curve["loss"], weights=np.diff(curve["tokens"], prepend=0)))
 

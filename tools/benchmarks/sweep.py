@@ -49,13 +49,11 @@ def library(recipe: object, folder: Path, device: object, memory: int) -> list[f
 
     rows = finetune.finetune(
         folder / "base",
-        folder / "task",
-        {"kind": "language_modelling"},
+        finetune.Task(folder / "task", "language_modelling"),
         recipe,
-        finetune.Machine(memory, contenders.CONFIG["evaluations"]["batch_tokens"]),
+        finetune.Room(device, memory, contenders.CONFIG["evaluations"]["batch_tokens"]),
         folder / "runs",
         SWEEP,
-        device,
     )
     last = [r for r in rows if r["metric"] == "l2_distance" and r["selection"] == "last"]
     return [r["value"] for r in last]

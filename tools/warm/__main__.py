@@ -29,10 +29,11 @@ HERE = Path(__file__).parent
 PRELOADED = ["snakemake.script", "torch", "torch.func", "pyarrow.parquet", "seaborn"]
 PRELOADED += [
     "statsmodels.stats.multitest",
-    "overtrain.measuring.sweep",
+    "overtrain.measuring.directions",
+    "overtrain.measuring.sharpness",
     "overtrain.training.finetune",
     "overtrain.figures.plots",
-    "overtrain.measuring.tuned",
+    "overtrain.measuring.held_out",
     "lm_eval.evaluator",
     "lm_eval.models.huggingface",
     "transformers.models.olmo.modeling_olmo",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from overtrain.config.evaluations import NOT_BENCHMARKS, AnyJudge, OfTheHub, Suite
-from overtrain.config.hub import is_local
+from overtrain.config.hub import CHECKPOINTS, is_local
 from overtrain.config.models import Checkpoint, ReleasedModel
 from overtrain.config.resources import Resources
 from overtrain.config.section import dumps
@@ -192,10 +192,10 @@ class Catalogue:
         digest = hashlib.sha256(dumps(self.sources).encode()).hexdigest()
         return dumps({"sources": digest} | self.settings.sources.plain())
 
-    def published_revision(self, model: str, checkpoint: str) -> list[str]:
-        """The folder of a revision that is a checkpoint trained here (rule publish_checkpoint)."""
+    def stands_in(self, model: str, checkpoint: str) -> list[str]:
+        """The checkpoint trained here that stands in for a released one, if one does."""
         hub = self.released(model).hub
-        if not hub.repository.startswith("results/hub/"):
+        if Path(hub.repository).parent != CHECKPOINTS:
             return []
         return [f"{hub.repository}/{hub.checkpoints[checkpoint].revision}"]
 

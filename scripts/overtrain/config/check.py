@@ -22,12 +22,12 @@ from overtrain.config.catalogue import (
 )
 from overtrain.config.errors import known, near
 from overtrain.config.evaluations import PromptsOfTask, Suite
+from overtrain.config.hub import CHECKPOINTS
 from overtrain.config.models import ReleasedModel
 from overtrain.config.resources import SIZED
 from overtrain.config.settings import Settings
 from overtrain.config.studies import AmuroChar
 
-STAND_INS = Path("results/hub")  # repositories of checkpoints that are trained here
 STUDIES = ("amuro_char",)  # with released numbers: each a section of the configuration
 
 
@@ -367,8 +367,8 @@ def check_theory_figure(where: str, figure: dict, theory: dict) -> None:
 
 
 def check_stand_in(where: str, model: dict, config: dict) -> None:
-    """Revisions of a stand-in must be checkpoints that it trains."""
-    if (folder := Path(model["hub"]["repository"])).parent == STAND_INS:
+    """The revisions of a model that stands in for a released one must be trained here."""
+    if (folder := Path(model["hub"]["repository"])).parent == CHECKPOINTS:
         of = config["models"].get(folder.name, {})
         if "architecture" not in of:
             raise PipelineError(

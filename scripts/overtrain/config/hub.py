@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+CHECKPOINTS = Path("results/checkpoints")  # a folder in it stands in for a repository
+
 
 @dataclass(frozen=True)
 class Asked:

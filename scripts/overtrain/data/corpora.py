@@ -136,17 +136,14 @@ def build_from_hub(config: dict, folder: Path, work: Path, workers: int) -> dict
     build goes on with the next file. Only `config["train_tokens"]` tokens are kept: files are taken
     in order.
     """
-    source, vocabulary = config["source"], dict(config["tokenizer"]["hub"])
-    revision = client.resolve(source["dataset"], source["revision"], "dataset")
-    vocabulary["revision"] = client.resolve(
-        vocabulary["repository"], vocabulary["revision"], "model"
-    )
+    source, vocabulary = config["source"], config["tokenizer"]["hub"]
     encoder = tokenizer.from_hub(**vocabulary)
     work.mkdir(parents=True, exist_ok=True)
-    origin = {"dataset": source["dataset"], "revision": revision, "tokenizer": vocabulary}
+    origin = {"dataset": source["dataset"], "revision": source["revision"]}
+    origin["tokenizer"] = vocabulary
     check_same_work(work, {"config": config, "origin": origin})
     encoder.save(work)
-    shard = partial(build_shard, config, revision, work)
+    shard = partial(build_shard, config, work)
     shards: list[dict] = []
     total = 0
     with (
@@ -189,7 +186,7 @@ def check_same_work(work: Path, identity: dict) -> None:
     path.write_text(content)
 
 
-def build_shard(config: dict, revision: str, work: Path, index: int) -> dict[str, dict]:
+def build_shard(config: dict, work: Path, index: int) -> dict[str, dict]:
     """Tokenise source file `index`, unless a former attempt finished it."""
     done = work / f"{index:05d}.json"
     if done.exists():
@@ -203,7 +200,7 @@ def build_shard(config: dict, revision: str, work: Path, index: int) -> dict[str
         rows = load_dataset(
             source["dataset"],
             data_files=file,
-            revision=client.revision_argument(source["dataset"], revision),
+            revision=source["revision"],
             split="train",
             streaming=True,
         )

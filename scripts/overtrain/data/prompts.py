@@ -35,7 +35,7 @@ def prepare(name: str, settings: dict, tasks: Path, path: Path, origin: dict) ->
     source, count = settings["source"], settings["count"]
     try:
         if "dataset" in source:
-            rows, revision = from_hub(source)
+            rows, revision = from_hub(source), source["revision"]
         else:
             rows, revision = from_task(tasks / source["task"])
         if len(rows) < count:
@@ -58,18 +58,12 @@ def read(path: Path) -> list[dict]:
         raise PipelineError(f"{path}: not a readable file of prompts ({error})") from error
 
 
-def from_hub(source: dict) -> tuple[list[dict], str]:
-    """Rows of a JSON file of a hub data set (or of a local folder), and its commit."""
-    repository, file = source["dataset"], source["file"]
-    commit = client.resolve(repository, source["revision"], "dataset")
-    what = f"{repository} at {source['revision']}, {file}"
+def from_hub(source: dict) -> list[dict]:
+    """Rows of a JSON file of a hub data set (or of a local folder)."""
+    repository, revision, file = source["dataset"], source["revision"], source["file"]
+    what = f"{repository} at {revision}, {file}"
     with client.one_line(what):
-        if Path(repository).is_dir():
-            path = Path(repository, file)
-        else:
-            from huggingface_hub import hf_hub_download
-
-            path = Path(hf_hub_download(repository, file, revision=commit, repo_type="dataset"))
+        path = client.file_of(repository, file, revision, "dataset")
         rows = json.loads(path.read_text("utf-8"))
     for row in rows:
         if not isinstance(row, dict) or not {"instruction", "dataset"} <= set(row):
@@ -77,7 +71,7 @@ def from_hub(source: dict) -> tuple[list[dict], str]:
             raise PipelineError(f"{what}: a prompt needs instruction and dataset; one has {has}")
         if not isinstance(row["instruction"], str) or not row["instruction"].strip():
             raise PipelineError(f"{what}: an instruction is {row['instruction']!r}, not a text")
-    return [{key: row[key] for key in ("instruction", "dataset")} for row in rows], commit
+    return [{key: row[key] for key in ("instruction", "dataset")} for row in rows]
 
 
 def from_task(folder: Path) -> tuple[list[dict], str]:

@@ -36,11 +36,10 @@ COLUMNS = {
 # --- sources: lists of rows, a dictionary each ----------------------------------------------------
 
 
-def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
-    """Rows of a hub data set or local folder by our split names, and its commit."""
+def rows_from_hub(source: dict) -> dict[str, list[dict]]:
+    """Rows of a hub data set or local folder by our split names."""
     from datasets import load_dataset
 
-    revision = client.resolve(source["dataset"], source["revision"], "dataset")
     rows = {}
     for split, name in source["splits"].items():
         with client.one_line(f"{source['dataset']} at {source['revision']}, split {name}"):
@@ -48,14 +47,14 @@ def rows_from_hub(source: dict) -> tuple[dict[str, list[dict]], str]:
                 source["dataset"],
                 source.get("name"),
                 data_dir=source.get("data_dir"),
-                revision=client.revision_argument(source["dataset"], revision),
+                revision=source["revision"],
                 split=name,
                 streaming=True,
             )
             if "take" in source:  # a subset of a data set too large to download (Starcoder)
                 data = data.shuffle(seed=0, buffer_size=10_000).take(source["take"])
             rows[split] = list(data)
-    return rows, revision
+    return rows
 
 
 def rows_from_packages(source: dict) -> list[dict]:
@@ -217,7 +216,7 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
     source = task["source"]
     try:
         if "dataset" in source:
-            rows, revision = rows_from_hub(source)
+            rows, revision = rows_from_hub(source), source["revision"]
         else:
             rows, revision = rows_from_packages(source), "installed packages"
         if task["kind"] == "chat":

@@ -49,11 +49,20 @@ class TextEncoder:
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=self.type) for encoding in encodings]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, context: int | None = None) -> None:
+        """As transformers reads it; the end of text is also its beginning and its padding.
+
+        context: tokens that the model of a checkpoint can read.
+        """
         self.tokenizer.save(str(folder / "tokenizer.json"))
         end = self.tokenizer.id_to_token(self.end_of_text)
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": end}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        config: dict[str, object] = dict.fromkeys(("bos_token", "eos_token", "pad_token"), end)
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        if context is not None:
+            config["model_max_length"] = context
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(config, indent=2, sort_keys=True) + "\n"
+        )
 
 
 def load_encoder(folder: Path) -> TextEncoder:
@@ -95,14 +104,7 @@ def train_bpe(texts: Iterable[str], vocabulary: int) -> TextEncoder:
 def hub_tokenizer(repository: str, revision: str) -> Tokenizer:
     """`tokenizer.json` of a hub repository at one revision, or of a local folder."""
     with client.one_line(f"{repository} at {revision}"):
-        if Path(repository).is_dir():
-            path = Path(repository, "tokenizer.json")
-            if not path.exists():
-                raise FileNotFoundError(f"{path} does not exist")
-        else:
-            from huggingface_hub import hf_hub_download
-
-            path = hf_hub_download(repository, "tokenizer.json", revision=revision)
+        path = client.file_of(repository, "tokenizer.json", revision, "model")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises a bare Exception

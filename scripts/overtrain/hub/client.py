@@ -1,15 +1,14 @@
-"""The Hugging Face hub: repositories opened, names resolved to commits, errors in one line.
+"""The Hugging Face hub: who asks, the nearest of what is not there, errors in one line.
 
 Wherever a repository's name may stand, a local folder with the same files may stand too; of a model
-it holds a folder for each revision, and is served as the hub serves a repository. A token comes
-from the environment (HF_TOKEN) alone.
+it holds a folder for each revision. A token comes from the environment (HF_TOKEN) alone
+(`overtrain.__init__`).
 """
 
 from __future__ import annotations
 
 import difflib
 import gzip
-import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overtrain import PipelineError
-from overtrain.config.hub import is_local
-from overtrain.hub import server as hub_server
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -27,62 +24,25 @@ if TYPE_CHECKING:
 TIMEOUT = 60  # seconds without an answer
 NO_REPOSITORY = "no such repository, or it needs HF_TOKEN"
 GATED = "gated; accept its terms on the hub's page and set HF_TOKEN"
-SERVED = "local/folder"  # name under which a local folder is served
 
 
-def token() -> str | bool:
-    """The environment's token; False, unlike None, keeps the libraries from one of a login."""
-    return os.environ.get("HF_TOKEN") or False
+def api() -> HfApi:
+    """What speaks to the hub, and waits no longer than TIMEOUT for an answer."""
+    from huggingface_hub import HfApi, get_session
+
+    get_session().timeout = TIMEOUT
+    return HfApi()
 
 
-@contextmanager
-def opened(repository: str) -> Iterator[tuple[HfApi, str]]:
-    """What speaks to the hub, and the name of `repository` there.
-
-    A local folder is served on 127.0.0.1 while the block runs: nothing leaves the machine, whatever
-    the environment says about proxies, and HF_HUB_OFFLINE does not matter.
-    """
-    import httpx2
-    from huggingface_hub import HfApi, get_session, set_client_factory
-    from huggingface_hub.utils._http import default_client_factory
-
-    if not is_local(repository):
-        get_session().timeout = TIMEOUT
-        yield HfApi(token=token()), repository
-        return
-    folder = Path(repository)
-    if not folder.is_dir():
-        raise PipelineError(f"{repository}: no such folder")
-
-    def stay_here(request: httpx2.Request) -> None:
-        if request.url.host != "127.0.0.1":
-            raise httpx2.ConnectError(f"{request.url.host} is not asked", request=request)
-
-    def client() -> httpx2.Client:
-        hooks = {"request": [stay_here]}
-        return httpx2.Client(trust_env=False, timeout=TIMEOUT, event_hooks=hooks)
-
-    set_client_factory(client)
-    try:
-        with hub_server.serve({f"models/{SERVED}": hub_server.Revisions(folder)}) as server:
-            yield HfApi(endpoint=server.endpoint, token=False), SERVED
-    finally:
-        set_client_factory(default_client_factory)
-
-
-def resolve(repository: str, revision: str, kind: str) -> str:
-    """The commit that `revision` names; kind is "dataset" or "model". A local folder has none."""
+def file_of(repository: str, name: str, revision: str, kind: str) -> Path:
+    """One file of a repository of the hub, kept in its cache here, or of a local folder."""
     if Path(repository).is_dir():
-        return revision
-    from huggingface_hub import HfApi
+        if not (path := Path(repository, name)).exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        return path
+    from huggingface_hub import hf_hub_download
 
-    with one_line(f"{repository} at {revision}"):
-        return HfApi(token=token()).repo_info(repository, revision=revision, repo_type=kind).sha
-
-
-def revision_argument(repository: str, commit: str) -> str | None:
-    """What `datasets` takes as the revision: the commit, or nothing for a local folder."""
-    return None if Path(repository).is_dir() else commit
+    return Path(hf_hub_download(repository, name, revision=revision, repo_type=kind))
 
 
 def revisions(api: HfApi, name: str, kind: str) -> dict[str, str]:

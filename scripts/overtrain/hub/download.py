@@ -1,10 +1,13 @@
-"""One revision of a hub repository as a checkpoint directory: safetensors and a manifest.
+"""One revision of a repository as a checkpoint directory: safetensors and a manifest.
 
 Only the configuration, the tokenizer and the weights are taken; no code of the repository is. The
-manifest says which commit the revision named and the SHA-256 of every file.
+manifest says which commit the revision named and the SHA-256 of every file. A repository is the
+hub's, or a local folder with a folder for each revision, whose files are copied: so a model's
+checkpoints that were trained here can stand in for a released model's.
 
-huggingface_hub's own downloads forget a half-fetched file when their process ends; here it waits,
-under the hash that the hub tells, and the next attempt asks for the rest.
+huggingface_hub's own downloads give a file a new temporary name in each process, so one that was
+killed starts again, and compare no hash (`tests/hub/test_download.py` shows both); so here a file
+grows under a name that stays, and is compared with what the hub says of it.
 """
 
 from __future__ import annotations
@@ -14,18 +17,15 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from overtrain import PipelineError
+from overtrain.config.hub import is_local
 from overtrain.hub import client
 from overtrain.records.provenance import sha256, whole_folder, write_json
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoSibling
 
 MANIFEST = "manifest.json"
 ARCHITECTURES = ("llama", "olmo", "olmo2")  # model_type of config.json
@@ -36,8 +36,17 @@ DESCRIPTION = (
     "special_tokens_map.json",
     "tokenizer*",
 )
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 SAFETENSORS, PICKLED = "model*.safetensors", "pytorch_model*.bin"
-BLOCK = 2**20  # bytes hashed at a time
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the files of one revision come from."""
+
+    commit: str | None  # a local folder has none
+    sizes: dict[str, int]  # bytes of each file at the top level
+    fetch: Callable[[str, Path], str]  # makes a file whole at a path; returns its SHA-256
 
 
 def download_checkpoint(
@@ -57,31 +66,35 @@ def download_checkpoint(
     says.
     """
     what = f"{repository} at {revision}"
-    with client.opened(repository) as (api, name), client.one_line(what):
-        commit, files = files_of(api, name, pinned or revision, what)
-        described, weights, indices = wanted(files, what)
-        check_space(work, [files[n] for n in (*described, *weights, *indices)], weights, what)
-        found = {n: fetch(api, name, commit, files[n], work, what) for n in described}
+    with client.one_line(what):
+        source = (
+            of_folder(repository, revision)
+            if is_local(repository)
+            else of_hub(repository, pinned or revision, what)
+        )
+        described, weights, indices = wanted(source.sizes, what)
+        place = work / (source.commit or "copied")
+        place.mkdir(parents=True, exist_ok=True)
+        check_space(place, source.sizes, (*described, *indices, *weights), what)
+        digests = {name: source.fetch(name, place / name) for name in (*described, *indices)}
         if architectures is not None:
-            check_architecture(found["config.json"][0], architectures, what)
-        found |= {n: fetch(api, name, commit, files[n], work, what) for n in indices}
+            check_architecture(place / "config.json", architectures, what)
         for index in indices:
-            check_index(found[index][0], weights, f"{what}, {index}")
-        found |= {n: fetch(api, name, commit, files[n], work, what) for n in weights}
-    pickled = [n for n in weights if fnmatch(n, PICKLED)]
+            check_index(place / index, weights, f"{what}, {index}")
+        digests |= {name: source.fetch(name, place / name) for name in weights}
+    pickled = [name for name in weights if fnmatch(name, PICKLED)]
     with whole_folder(folder) as temporary:
-        for name, (path, _) in found.items():
+        for name in digests:
             if not fnmatch(name, f"{PICKLED}*"):
-                link(path, temporary / name)
+                link(place / name, temporary / name)
         if pickled:
-            convert({name: found[name][0] for name in pickled}, temporary, what)
-        digests = {name: digest for name, (_, digest) in found.items()}
+            convert({name: place / name for name in pickled}, temporary, what)
         hashes = {
             path.name: digests.get(path.name) or sha256(path)
             for path in sorted(temporary.iterdir())
         }
         manifest = {
-            "commit": commit,
+            "commit": source.commit,
             "converted_from": {name: digests[name] for name in pickled},
             "files": hashes,
             "repository": repository,
@@ -93,16 +106,61 @@ def download_checkpoint(
     return manifest
 
 
-def files_of(api: HfApi, name: str, revision: str, what: str) -> tuple[str, dict[str, RepoSibling]]:
-    """The commit that `revision` names and its files at the top level, with sizes and hashes."""
-    from huggingface_hub.errors import RevisionNotFoundError
+def of_folder(repository: str, revision: str) -> Source:
+    """A revision of a local folder."""
+    root = Path(repository)
+    if not root.is_dir():
+        raise PipelineError(f"{repository}: no such folder")
+    known = sorted(path.name for path in root.iterdir() if path.is_dir())
+    if revision not in known:
+        missing = client.no_revision(revision, known)
+        raise PipelineError(f"{repository} at {revision}: {missing}")
+    files = {path.name: path for path in (root / revision).iterdir() if path.is_file()}
 
-    try:
-        info = api.repo_info(name, revision=revision, files_metadata=True, timeout=client.TIMEOUT)
-    except RevisionNotFoundError as error:
-        near = client.no_revision(revision, client.revisions(api, name, "model"))
-        raise PipelineError(f"{what}: {near}") from error
-    return info.sha, {f.rfilename: f for f in info.siblings if "/" not in f.rfilename}
+    def fetch(name: str, path: Path) -> str:
+        return sha256(shutil.copyfile(files[name], path))
+
+    return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
+
+
+def of_hub(repository: str, revision: str, what: str) -> Source:
+    """A revision of a repository of the hub."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils.sha import git_hash
+
+    info = client.api().repo_info(
+        repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
+    )
+    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
+    headers = build_hf_headers()
+
+    def fetch(name: str, path: Path) -> str:
+        """From where a former attempt stopped; what is not what the hub says is removed."""
+        file = files[name]
+        with path.open("ab") as stream:
+            if stream.tell() < file.size:
+                url = hf_hub_url(repository, name, revision=info.sha)
+                there = {"resume_size": stream.tell(), "displayed_filename": name}
+                http_get(url, stream, headers=headers, **there)
+        digest = sha256(path)
+        # The hub tells the SHA-256 of files in LFS, and of others what git calls them.
+        found, expected, kind = (
+            (digest, file.lfs.sha256, "SHA-256")
+            if file.lfs
+            else (git_hash(path.read_bytes()), file.blob_id, "git hash")
+        )
+        if found != expected:
+            size = path.stat().st_size
+            path.unlink()
+            raise PipelineError(
+                f"{what}, {name}: {size:,} bytes came, of the {kind} {found}; the hub says "
+                f"{file.size:,}, {expected}"
+            )
+        return digest
+
+    return Source(info.sha, {name: file.size for name, file in files.items()}, fetch)
 
 
 def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[str]]:
@@ -110,105 +168,30 @@ def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[
     names = sorted(names)
     described = [n for n in names if any(fnmatch(n, pattern) for pattern in DESCRIPTION)]
     kind = next((k for k in (SAFETENSORS, PICKLED) if any(fnmatch(n, k) for n in names)), None)
-    if "config.json" not in described or kind is None:
+    if "config.json" not in described or not {*TOKENIZERS} & {*described} or kind is None:
         raise PipelineError(
-            f"{what}: needs config.json and {SAFETENSORS} or {PICKLED}; it has {', '.join(names)}"
+            f"{what}: needs config.json, {' or '.join(TOKENIZERS)}, and {SAFETENSORS} or "
+            f"{PICKLED}; it has {', '.join(names)}"
         )
     weights = [n for n in names if fnmatch(n, kind)]
     return described, weights, [n for n in names if fnmatch(n, f"{kind}.index.json")]
 
 
-def check_space(work: Path, files: list[RepoSibling], weights: list[str], what: str) -> None:
+def check_space(work: Path, sizes: dict[str, int], names: Iterable[str], what: str) -> None:
     """PipelineError unless the disk has room for what is not there yet, before any of it is asked.
 
     Pickled weights are there twice for a while: as they come, and as safetensors.
     """
-    work.mkdir(parents=True, exist_ok=True)
     needed = 0
-    for file in files:
-        twice = file.rfilename in weights and fnmatch(file.rfilename, PICKLED)
-        needed += file.size * (2 if twice else 1) - size_of(place(file, work))
+    for name in names:
+        there = (work / name).stat().st_size if (work / name).exists() else 0
+        needed += sizes[name] * (2 if fnmatch(name, PICKLED) else 1) - there
     free = shutil.disk_usage(work).free
     if needed > free:
         raise PipelineError(
             f"{what}: needs {needed / 1e9:.1f} GB more on the disk of {work}, which has "
             f"{free / 1e9:.1f} GB free"
         )
-
-
-def place(file: RepoSibling, work: Path) -> Path:
-    """Where a fetched file waits, by its content; half of one has the suffix .partial."""
-    return work / (file.lfs.sha256 if file.lfs else file.blob_id)
-
-
-def size_of(path: Path) -> int:
-    parts = (path, path.with_suffix(".partial"))
-    return sum(part.stat().st_size for part in parts if part.exists())
-
-
-def fetch(
-    api: HfApi, name: str, commit: str, file: RepoSibling, work: Path, what: str
-) -> tuple[Path, str]:
-    """One file, from where a former attempt stopped. Returns where it is and its SHA-256."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    where = f"{what}, {file.rfilename}"
-    path = place(file, work)
-    partial = path.with_suffix(".partial")
-    if not path.exists():
-        url = hf_hub_url(name, file.rfilename, revision=commit, endpoint=api.endpoint)
-        headers = build_hf_headers(token=api.token)
-        with partial.open("ab") as stream:
-            try:
-                http_get(
-                    url,
-                    stream,
-                    resume_size=stream.tell(),
-                    headers=headers,
-                    expected_size=file.size,
-                    displayed_filename=file.rfilename,
-                )
-            except HfHubHTTPError as error:
-                if error.response.status_code == 416:  # more is here than the hub has
-                    partial.unlink()
-                raise
-            except OSError as error:
-                if error.errno is not None:  # the system's: a full disk
-                    raise
-                size = stream.tell()
-                partial.unlink()
-                raise PipelineError(
-                    f"{where}: {size:,} bytes came; the hub says {file.size:,}"
-                ) from error
-        digest = check_hash(partial, file, where)
-        partial.rename(path)
-        return path, digest
-    return path, check_hash(path, file, where)
-
-
-def check_hash(path: Path, file: RepoSibling, where: str) -> str:
-    """SHA-256 of a fetched file; one that is not what the hub says is removed, with an error.
-
-    The hub tells the SHA-256 of files in LFS, and of others what git calls them.
-    """
-    ours, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            ours.update(block)
-            if not file.lfs:
-                git.update(block)
-    kind, found, expected = (
-        ("SHA-256", ours.hexdigest(), file.lfs.sha256)
-        if file.lfs
-        else ("git hash", git.hexdigest(), file.blob_id)
-    )
-    if found != expected:
-        path.unlink()
-        raise PipelineError(f"{where}: its {kind} is {found}; the hub says {expected}")
-    return ours.hexdigest()
 
 
 def link(path: Path, other: Path) -> None:

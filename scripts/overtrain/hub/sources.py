@@ -43,11 +43,9 @@ def check(sources: dict[str, dict], pins: Path) -> dict[str, dict]:
 
     def check_group(keys: list[str]) -> dict[str, dict]:
         first = sources[keys[0]]
-        with (
-            client.opened(first["repository"]) as (api, name),
-            client.one_line(first["repository"]),
-        ):
-            revisions = cache(lambda: client.revisions(api, name, first["kind"]))
+        with client.one_line(first["repository"]):
+            api = client.api()
+            revisions = cache(lambda: client.revisions(api, first["repository"], first["kind"]))
             return {key: ask(api, key, sources[key], known, revisions, pins) for key in keys}
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:

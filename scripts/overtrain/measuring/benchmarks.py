@@ -109,7 +109,10 @@ def fetched_tables(instead: dict, described: dict) -> tuple[dict, dict[str, pa.T
     name = instead.get("name", described.get("dataset_name"))
     revision = instead.get("revision", "main")
     on_hub = "/" in path and not Path(path).is_dir()
-    commit = client.resolve(path, revision, "dataset") if on_hub else None
+    commit = None
+    if on_hub:
+        with client.one_line(f"{path} at {revision}"):
+            commit = client.api().dataset_info(path, revision=revision).sha
     splits = sorted({described[key] for key in SPLITS if described.get(key)})
     options = dict(described.get("dataset_kwargs") or {})
     options.pop("trust_remote_code", None)  # never

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from overtrain.measuring.curvature import second_order_on_text
+from overtrain.measuring.stacks import Stacks
 from overtrain.model.examples import Examples
 from overtrain.model.losses import language_modelling
 from overtrain.model.olmo import MadeWhenAsked, Olmo, load_checkpoint, load_tensors
@@ -37,28 +38,27 @@ def loss_along(
     direction: dict[str, Tensor],
     lambdas: list[float],
     text: Examples,
-    width: int,
-    batch_tokens: int,
+    stacks: Stacks,
     identity: dict,
-    device: torch.device,
 ) -> list[dict]:
     """Measurement rows: `slope`, nats for lambda 1, `half_curvature`, nats for lambda^2 = 1, and
     the mean `loss` per token at each lambda, which 0 should be among.
     """
-    model = load_checkpoint(checkpoint).to(device)
-    ((slope, curvature),) = second_order_on_text(model, text, [direction], batch_tokens)
+    model = load_checkpoint(checkpoint).to(stacks.device)
+    ((slope, curvature),) = second_order_on_text(model, text, [direction], stacks.batch_tokens)
     identity = identity | {"selection": "interpolated"}
     rows = [row(identity, "slope", slope), row(identity, "half_curvature", curvature / 2)]
     weights = load_tensors(checkpoint)
-    for start in tqdm(range(0, len(lambdas), width), desc="direction", unit="stack", mininterval=5):
-        own = lambdas[start : start + width]
-        stack = Olmo(model.architecture, len(own)).to(device)
+    starts = range(0, len(lambdas), stacks.width)
+    for start in tqdm(starts, desc="direction", unit="stack", mininterval=5):
+        own = lambdas[start : start + stacks.width]
+        stack = Olmo(model.architecture, len(own)).to(stacks.device)
 
         def moved(name: str, own: list[float] = own) -> Tensor:
             return torch.stack([weights[name] + x * direction[name] for x in own])
 
         stack.load(MadeWhenAsked(moved))
-        score = language_modelling(stack, text, batch_tokens)
+        score = language_modelling(stack, text, stacks.batch_tokens)
         del stack  # before the next takes its memory
         for place, x in enumerate(own):
             loss, stderr = float(score.loss[place]), float(score.stderr[place])

@@ -7,6 +7,7 @@ released models one at a time, with those of their documented initialisation.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,12 +15,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from overtrain import PipelineError
+from overtrain.measuring.stacks import Stacks
 from overtrain.model import initialisation
 from overtrain.model.examples import Examples
 from overtrain.model.losses import Score, language_modelling
+from overtrain.model.memory import Room
 from overtrain.model.olmo import MUP, MadeWhenAsked, Olmo, load_tensors, read_architecture
 from overtrain.model.released import load_released
 from overtrain.records.provenance import seed_of
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Sizes and draws of the noise: each gamma with each seed."""
+
+    gammas: list[float]
+    seeds: list[int]
+
+    def members(self) -> list[tuple[float, int]]:
+        """(gamma, seed) of all that is measured: the base first, as gamma 0."""
+        return [(0.0, -1)] + [(gamma, seed) for gamma in self.gammas for seed in self.seeds]
 
 
 def initial_std(checkpoint: Path) -> dict[str, float]:
@@ -34,7 +49,7 @@ def initial_std(checkpoint: Path) -> dict[str, float]:
     return {name: values["init_std"] for name, values in table.items()}
 
 
-def noise(model: str, name: str, seed: int, shape: torch.Size) -> Tensor:
+def draw(model: str, name: str, seed: int, shape: torch.Size) -> Tensor:
     """Unit Gaussian noise of one tensor: the same at every budget and gamma of a model and seed."""
     generator = torch.Generator().manual_seed(seed_of("gaussian", model, name, seed))
     return torch.randn(shape, generator=generator)
@@ -44,7 +59,7 @@ def gaussian_direction(checkpoint: Path, model: str, seed: int) -> dict[str, Ten
     """Noise of gamma 1 for a checkpoint's tensors (C.2)."""
     std, shapes = initial_std(checkpoint), read_architecture(checkpoint).shapes()
     return {
-        name: std[name] * noise(model, name, seed, torch.Size(shape))
+        name: std[name] * draw(model, name, seed, torch.Size(shape))
         for name, shape in shapes.items()
     }
 
@@ -56,32 +71,25 @@ def perturbed(
 
     def make(name: str) -> Tensor:
         tensor = weights[name]
-        draws = {seed: noise(model, name, seed, tensor.shape) for _, seed in members}
+        draws = {seed: draw(model, name, seed, tensor.shape) for _, seed in members}
         return torch.stack([tensor + gamma * std[name] * draws[seed] for gamma, seed in members])
 
     return MadeWhenAsked(make)
 
 
 def perturb_gaussian(
-    checkpoint: Path,
-    text: Examples,
-    gammas: list[float],
-    seeds: list[int],
-    width: int,
-    batch_tokens: int,
-    identity: dict,
-    device: torch.device,
+    checkpoint: Path, text: Examples, noise: Noise, stacks: Stacks, identity: dict
 ) -> list[dict]:
     """Measurement rows: loss on held-out text of the base (gamma 0) and each gamma x seed."""
     a = read_architecture(checkpoint)
     weights, std = load_tensors(checkpoint), initial_std(checkpoint)
-    members = members_of(gammas, seeds)
+    members = noise.members()
     rows = []
-    for start in tqdm(range(0, len(members), width), desc="perturb", mininterval=5):
-        own = members[start : start + width]
-        model = Olmo(a, len(own)).to(device)
+    for start in tqdm(range(0, len(members), stacks.width), desc="perturb", mininterval=5):
+        own = members[start : start + stacks.width]
+        model = Olmo(a, len(own)).to(stacks.device)
         model.load(perturbed(weights, std, identity["model"], own))
-        score = language_modelling(model, text, batch_tokens)
+        score = language_modelling(model, text, stacks.batch_tokens)
         del model  # before the next takes its memory
         for place, member in enumerate(own):
             rows += rows_of(score, place, member, identity)
@@ -92,36 +100,29 @@ def perturb_gaussian(
 def perturb_released(
     checkpoint: Path,
     text: Examples,
-    gammas: list[float],
-    seeds: list[int],
-    documented: dict,
-    batch_tokens: int,
+    noise: Noise,
+    room: Room,
     identity: dict,
-    device: torch.device,
+    documented: dict,
 ) -> list[dict]:
     """The same for a released model; `documented` is its initialisation (see that module).
 
-    The base stays on the host, and the device holds one member's weights at a time.
+    One at a time: the base stays on the host, and the device holds one member's weights.
     """
     released = load_released(checkpoint, text)
     base = {name: p.detach() for name, p in released.model.named_parameters()}
-    released.model.to(device)
-    batch_tokens = released.batch_tokens(batch_tokens)
+    released.model.to(room.device)
+    batch_tokens = released.batch_tokens(room.batch_tokens)
     rows = []
-    for gamma, seed in tqdm(members_of(gammas, seeds), desc="perturb", mininterval=5):
+    for gamma, seed in tqdm(noise.members(), desc="perturb", mininterval=5):
         for name, parameter in released.model.named_parameters():
             std = initialisation.initial_std(documented, name, parameter.shape)
             if gamma and std:
-                draw = noise(identity["model"], name, seed, parameter.shape)
-                parameter.data = (base[name] + gamma * std * draw).to(device)
+                own = draw(identity["model"], name, seed, parameter.shape)
+                parameter.data = (base[name] + gamma * std * own).to(room.device)
         score = language_modelling(released, text, batch_tokens)
         rows += rows_of(score, 0, (gamma, seed), identity)
     return rows
-
-
-def members_of(gammas: list[float], seeds: list[int]) -> list[tuple[float, int]]:
-    """(gamma, seed) of all that is measured: the base first, as gamma 0."""
-    return [(0.0, -1)] + [(gamma, seed) for gamma in gammas for seed in seeds]
 
 
 def rows_of(score: Score, place: int, member: tuple[float, int], identity: dict) -> list[dict]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from overtrain.measuring.curvature import second_order_on_text
-from overtrain.measuring.perturb import gaussian_direction, initial_std, perturbed
+from overtrain.measuring.perturb import Noise, gaussian_direction, initial_std, perturbed
+from overtrain.measuring.stacks import Stacks
 from overtrain.model.examples import Examples
 from overtrain.model.losses import language_modelling
 from overtrain.model.olmo import Olmo, load_checkpoint, load_tensors
@@ -22,14 +22,7 @@ from overtrain.records.measurements import row
 
 
 def sharpness(
-    checkpoint: Path,
-    text: Examples,
-    gammas: list[float],
-    seeds: list[int],
-    width: int,
-    batch_tokens: int,
-    identity: dict,
-    device: torch.device,
+    checkpoint: Path, text: Examples, noise: Noise, stacks: Stacks, identity: dict
 ) -> list[dict]:
     """Measurement rows of each noise seed.
 
@@ -37,24 +30,26 @@ def sharpness(
     (L(theta + gamma e) + L(theta - gamma e)) / 2 - L(theta).
     """
     weights, std = load_tensors(checkpoint), initial_std(checkpoint)
-    model = load_checkpoint(checkpoint).to(device)
-    directions = [gaussian_direction(checkpoint, identity["model"], seed) for seed in seeds]
+    model = load_checkpoint(checkpoint).to(stacks.device)
+    directions = [gaussian_direction(checkpoint, identity["model"], seed) for seed in noise.seeds]
     identity = identity | {"selection": "noise"}
-    halves = second_order_on_text(model, text, directions, batch_tokens)[:, 1] / 2
+    halves = second_order_on_text(model, text, directions, stacks.batch_tokens)[:, 1] / 2
     rows = [
         row(identity | {"seed": seed}, "half_curvature", float(half))
-        for seed, half in zip(seeds, halves, strict=True)
+        for seed, half in zip(noise.seeds, halves, strict=True)
     ]
-    members = [(0.0, 0)] + [(s * g, seed) for g in gammas for seed in seeds for s in (1, -1)]
+    sizes = [(gamma, seed) for gamma in noise.gammas for seed in noise.seeds]
+    members = [(0.0, 0)] + [(sign * gamma, seed) for gamma, seed in sizes for sign in (1, -1)]
     losses = {}
-    for start in tqdm(range(0, len(members), width), desc="noise", unit="stack", mininterval=5):
-        own = members[start : start + width]
-        stack = Olmo(model.architecture, len(own)).to(device)
+    starts = range(0, len(members), stacks.width)
+    for start in tqdm(starts, desc="noise", unit="stack", mininterval=5):
+        own = members[start : start + stacks.width]
+        stack = Olmo(model.architecture, len(own)).to(stacks.device)
         stack.load(perturbed(weights, std, identity["model"], own))
-        losses |= dict(zip(own, language_modelling(stack, text, batch_tokens).loss, strict=True))
+        score = language_modelling(stack, text, stacks.batch_tokens)
+        losses |= dict(zip(own, score.loss, strict=True))
         del stack  # before the next takes its memory
-    for gamma in gammas:
-        for seed in seeds:
-            change = (losses[gamma, seed] + losses[-gamma, seed]) / 2 - losses[0.0, 0]
-            rows.append(row(identity | {"gamma": gamma, "seed": seed}, "loss_change", change))
+    for gamma, seed in sizes:
+        change = (losses[gamma, seed] + losses[-gamma, seed]) / 2 - losses[0.0, 0]
+        rows.append(row(identity | {"gamma": gamma, "seed": seed}, "loss_change", change))
     return rows

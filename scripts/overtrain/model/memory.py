@@ -10,9 +10,23 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where stacks of models are, not what they are: the device, bytes for a stack, and for a pass.
+
+    memory: bytes that may be in use; batch_tokens: tokens of the whole stack in a pass.
+    """
+
+    device: torch.device
+    memory: int
+    batch_tokens: int
+
 
 PROBE = 8  # members of the largest stack that is tried; more tell nothing new
 

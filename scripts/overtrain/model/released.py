@@ -17,6 +17,10 @@ from overtrain.model.architecture import IGNORE
 from overtrain.model.examples import Examples
 from overtrain.model.olmo import LOGITS
 
+# In the folder of a run that diverged, instead of weights. training/instruct.py writes it; what
+# evaluates such runs need not import its trainer to know the name.
+DIVERGED = "diverged.json"
+
 
 class Released:
     """A model that `evaluate` can score: tokens and targets (1, batch, length)."""
@@ -54,6 +58,10 @@ def load_released(checkpoint: Path, text: Examples) -> Released:
             "the corpus's tokenizer is not the model's"
         )
     return Released(model)
+
+
+def diverged(run: Path) -> bool:
+    return (run / DIVERGED).exists()
 
 
 def load_model(checkpoint: str | Path, dtype: torch.dtype = torch.float32) -> nn.Module:

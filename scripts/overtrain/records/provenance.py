@@ -49,6 +49,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_of(path: Path) -> str | None:
+    """Of a file, or of a folder: its manifest's, or that of its weights; None if it has neither."""
+    if path.is_file():
+        return sha256(path)
+    if (manifest := path / "manifest.json").exists():
+        return json.loads(manifest.read_text())["sha256"]
+    weights = path / "model.safetensors"
+    return sha256(weights) if weights.exists() else None
+
+
 def git_commit(root: Path = Path(__file__).parent) -> str:
     """The commit of the code, with a `+` if tracked files differ; 'unknown' outside git."""
     command = [

@@ -30,7 +30,7 @@ from overtrain.model.architecture import IGNORE, Architecture
 from overtrain.model.dropout import DropoutPerRun, Rates
 from overtrain.model.examples import Examples, encode_choices, encode_texts, right_answers
 from overtrain.model.losses import TaskSplit, sequence_losses, target_positions
-from overtrain.model.memory import stack_width
+from overtrain.model.memory import Room, stack_width
 from overtrain.model.olmo import Olmo, load_tensors, read_architecture
 from overtrain.model.snapshots import Snapshot
 from overtrain.records.measurements import row
@@ -70,56 +70,48 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """How to run it, not what: bytes of memory for the stack, tokens in a pass."""
+class Task:
+    """A task's folder, its kind and, of classification, whether on answers or the whole text."""
 
-    memory: int
-    batch_tokens: int
+    folder: Path
+    kind: str
+    loss_on: str | None = None
 
 
 def finetune(
-    base: Path,
-    task: Path,
-    settings: dict,
-    recipe: Recipe,
-    machine: Machine,
-    output: Path,
-    identity: dict,
-    device: torch.device,
+    base: Path, task: Task, recipe: Recipe, room: Room, output: Path, identity: dict
 ) -> list[dict]:
     """Train every run of a sweep; write the snapshots' folder `output` and return measurements.
 
     The rows: validation loss by epoch (the choice of the best), and the L2 distance from the base
-    of each snapshot (paper, Fig 8). settings: the task's (its `kind`, and what it has `loss_on`);
-    identity: the columns that say which sweep it is.
+    of each snapshot (paper, Fig 8). identity: the columns that say which sweep it is.
     """
     a = read_architecture(base)
     weights = load_tensors(base)
     encoder = load_encoder(base)
-    kind = settings["kind"]
-    rows = read_split(task, "train", kind)
-    if kind == "language_modelling":
+    rows = read_split(task.folder, "train", task.kind)
+    if task.kind == "language_modelling":
         examples = encode_texts(rows, encoder, a.context)
     else:
         choices = encode_choices(rows, encoder, a.context)
-        examples = right_answers(choices, settings["loss_on"])
-    validation = TaskSplit(task, "validation", kind, encoder, a.context)
+        examples = right_answers(choices, task.loss_on)
+    validation = TaskSplit(task.folder, "validation", task.kind, encoder, a.context)
     runs = [Run(rate, seed) for seed in recipe.seeds for rate in recipe.learning_rates]
 
     def stack_of(own: list[Run]) -> Stack:
-        return Stack(a, weights, own, recipe, identity["task"], device, machine.batch_tokens)
+        return Stack(a, weights, own, recipe, identity["task"], room)
 
     def probe(members: int) -> None:
         """The most that a stack holds at a time: a batch of the longest, an evaluation's batch."""
         stack = stack_of(runs[:members])
         order = np.argsort(-examples.lengths)[: recipe.batch_size]
         stack.step(examples, np.tile(order, (len(stack.seeds), 1)), 0.0)
-        longest = validation.examples.longest(machine.batch_tokens // members)
-        sequence_losses(stack.model, longest, machine.batch_tokens)
+        longest = validation.examples.longest(room.batch_tokens // members)
+        sequence_losses(stack.model, longest, room.batch_tokens)
         stack.keep_epoch(1, np.ones(members, bool))
 
     least = 16 * a.parameter_counts()["total"]  # weights, gradient, two moments in float32
-    width = stack_width(probe, len(runs), machine.memory, least, device)
+    width = stack_width(probe, len(runs), room.memory, least, room.device)
     print(f"{len(runs)} runs in stacks of at most {width}")
     print(f"{len(examples)} examples of at most {examples.lengths.max()} tokens")
     measurements = []
@@ -130,7 +122,7 @@ def finetune(
     ):
         for number, start in enumerate(range(0, len(runs), width)):
             stack = stack_of(runs[start : start + width])
-            measurements += stack.train(examples, validation, machine, identity, bar)
+            measurements += stack.train(examples, validation, identity, bar)
             stack.save(folder / f"{number:03d}.safetensors")
             del stack  # before the next takes its memory
     return measurements
@@ -146,15 +138,14 @@ class Stack:
         runs: list[Run],
         recipe: Recipe,
         task: str,
-        device: torch.device,
-        batch_tokens: int,
+        room: Room,
     ):
-        self.runs, self.recipe, self.task, self.device = runs, recipe, task, device
-        self.batch_tokens = batch_tokens
+        self.runs, self.recipe, self.task = runs, recipe, task
+        self.device, self.batch_tokens = room.device, room.batch_tokens
         self.going = np.arange(len(runs))
         self.seeds = sorted({run.seed for run in runs})
         self.row = np.array([self.seeds.index(run.seed) for run in runs])  # of a run in a batch
-        self.model = Olmo(architecture, len(runs)).to(device).load(base)
+        self.model = Olmo(architecture, len(runs)).to(self.device).load(base)
         rates = torch.tensor([run.learning_rate for run in runs])
         self.optimizer = FlatAdamW(
             self.model, rates, recipe.betas, recipe.weight_decay, recipe.clip
@@ -164,20 +155,15 @@ class Stack:
         self.drop = None
         if recipe.dropout:
             seeds = [seed_of("dropout", task, recipe.name, r.learning_rate, r.seed) for r in runs]
-            self.drop = DropoutPerRun(recipe.dropout, seeds, device)
+            self.drop = DropoutPerRun(recipe.dropout, seeds, self.device)
         # Changes from the base, (runs, parameters): of each run's best epoch so far, of its last.
         size = (len(runs), len(self.base))
-        self.best = torch.full(size, torch.nan, dtype=torch.bfloat16, device=device)
+        self.best = torch.full(size, torch.nan, dtype=torch.bfloat16, device=self.device)
         self.last = self.best.clone()
         self.best_epoch = np.ones(len(runs), int)
 
     def train(
-        self,
-        examples: Examples,
-        validation: TaskSplit,
-        machine: Machine,
-        identity: dict,
-        bar: tqdm,
+        self, examples: Examples, validation: TaskSplit, identity: dict, bar: tqdm
     ) -> list[dict]:
         """All epochs of all runs; rows of measurements, NaN for a run that has left."""
         recipe = self.recipe
@@ -191,7 +177,7 @@ class Stack:
                 self.step(examples, chosen, scale)
                 bar.update(len(self.runs))
             if len(self.going):  # else: NaN as before
-                score = validation.score(self.model, machine.batch_tokens)
+                score = validation.score(self.model, self.batch_tokens)
                 score = score.placed(self.going, len(self.runs))
             improved = score.loss < lowest  # False for NaN
             lowest = np.where(improved, score.loss, lowest)

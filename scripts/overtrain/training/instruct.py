@@ -13,9 +13,9 @@ that weights in bfloat16 would not move. For the same reason what is saved is fl
 A killed job goes on from its last state, and one that is asked to end (SIGTERM: time limit,
 preemption) saves one first; on a CPU both end bit-identical to one never stopped. transformers
 reads the states with `weights_only`. The finished model stays in the state's folder until its last
-evaluation is done (`tuned.finish`): Snakemake runs all of a failed group again.
+evaluation is done (rule evaluate_c4_instruct): Snakemake runs all of a failed group again.
 
-Several GPUs: `torchrun ... -m overtrain.training.instruct job.json`, fully sharded (FSDP2).
+Several GPUs: `torchrun ... -m overtrain.training.instruct tuning.json`, fully sharded (FSDP2).
 """
 
 from __future__ import annotations
@@ -49,11 +49,10 @@ from trl import SFTConfig, SFTTrainer
 from overtrain import PipelineError
 from overtrain.data.tasks import read_split
 from overtrain.data.workers import die_with_parent
-from overtrain.measuring.tuned import DIVERGED
 from overtrain.model import chat
 from overtrain.model.examples import Examples, pad
 from overtrain.model.losses import language_modelling
-from overtrain.model.released import Released, load_model
+from overtrain.model.released import DIVERGED, Released, load_model
 from overtrain.records.measurements import loss_rows, row
 from overtrain.records.provenance import seed_of, whole_folder, write_json
 
@@ -66,7 +65,7 @@ LAST = 0.1  # of the steps: the training loss is the mean over them
 
 
 @dataclass(frozen=True)
-class Job:
+class Tuning:
     """Everything a run's weights depend on. `lora`: None, or rank, alpha, dropout, modules."""
 
     model: str
@@ -87,7 +86,7 @@ class Job:
     lora: dict | None = None
 
     @classmethod
-    def from_config(cls, slice_: dict, **names: str) -> Job:
+    def from_config(cls, slice_: dict, **names: str) -> Tuning:
         """From the configuration's slice for one run (see `catalogue.instruct_slice`).
 
         names: the model, task and recipe, which seed the order of the examples.
@@ -101,15 +100,25 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Processes:
     """How to run it: examples in a pass, steps between states, processes (GPUs, or of the CPU)."""
 
     micro_batch: int
     save_steps: int
     threads: int = 1
-    processes: int = 1
+    count: int = 1
     cuda: bool = False
     batch_tokens: int = 16384  # of an evaluation's pass
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What a run is made of, what it leaves, and where it is trained."""
+
+    base: Path
+    task: Path
+    output: Path
+    state: Path
 
 
 @dataclass(frozen=True)
@@ -121,81 +130,70 @@ class Trained:
 
 
 def finetune_instruct(
-    base: Path,
-    task: Path,
-    job: Job,
-    machine: Machine,
-    output: Path,
-    state: Path,
-    identity: dict,
-    origin: dict,
+    tuning: Tuning, processes: Processes, folders: Folders, identity: dict, origin: dict
 ) -> list[dict]:
-    """Train one run; write the model's directory `output` and return measurements.
+    """Train one run; write the model's directory `folders.output` and return measurements.
 
     The rows: the loss on responses over the last tenth of the steps, loss and perplexity of the
     test split's responses, and the L2 distance from the base. A run whose loss or gradient is not
     finite stops; it leaves `diverged.json` instead of weights, and its rows are NaN.
 
-    What it leaves stays in `state` too, as hard links, and a run of the same settings and data
-    takes it from there.
+    What it leaves stays in `folders.state` too, as hard links, and a run of the same settings and
+    data takes it from there.
     """
-    check(job, machine, base)
-    of_state = {"job": asdict(job), "data": origin["data"], "processes": machine.processes}
+    check(tuning, processes, folders.base)
+    state = folders.state
+    of_state = {"job": asdict(tuning), "data": origin["data"], "processes": processes.count}
     prepare_state(state, of_state)
     finished = state / FINISHED
     if finished.exists():
         print(f"taken from {finished}, where an earlier attempt left it")
     else:
         with whole_folder(finished) as folder, told_of_full_disk(state):
-            rows = tune(base, task, job, machine, folder / "model", state, identity, origin)
+            there = replace(folders, output=folder / "model")
+            rows = tune(tuning, processes, there, identity, origin)
             write_json(folder / "rows.json", rows)
     for path in state.iterdir():
         if path.name not in (FINISHED, IDENTITY):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with whole_folder(output) as folder:
+    with whole_folder(folders.output) as folder:
         shutil.copytree(finished / "model", folder, copy_function=link, dirs_exist_ok=True)
     return json.loads((finished / "rows.json").read_text())
 
 
 def tune(
-    base: Path,
-    task: Path,
-    job: Job,
-    machine: Machine,
-    folder: Path,
-    state: Path,
-    identity: dict,
-    origin: dict,
+    tuning: Tuning, processes: Processes, folders: Folders, identity: dict, origin: dict
 ) -> list[dict]:
-    """Train one run, from its last state; write the model to `folder`, return its measurements."""
-    tokenizer = chat.load_tokenizer(base, job.template)
-    ids, labels = tokens_of(task, "train", tokenizer, job.max_length)
-    order = batches([len(own) for own in ids], job)
-    print(f"{len(ids)} examples, {len(order)} steps, {machine.processes} x {machine.micro_batch}")
-    if len(order) <= job.warmup_steps:
-        print(f"warning: {len(order)} steps in all: warm-up over {job.warmup_steps} never ends")
+    """Train one run, from its last state; write its model, return its measurements."""
+    base, task, folder = folders.base, folders.task, folders.output
+    tokenizer = chat.load_tokenizer(base, tuning.template)
+    ids, labels = tokens_of(task, "train", tokenizer, tuning.max_length)
+    order = batches([len(own) for own in ids], tuning)
+    print(f"{len(ids)} examples, {len(order)} steps, {processes.count} x {processes.micro_batch}")
+    if len(order) <= tuning.warmup_steps:
+        print(f"warning: {len(order)} steps in all: warm-up over {tuning.warmup_steps} never ends")
     examples = [int(i) for i in order.ravel()]
     data = Dataset.from_dict(
         {"input_ids": [ids[i] for i in examples], "labels": [labels[i] for i in examples]}
     )
-    run = train if machine.processes == 1 else launch
-    trained = run(base, job, machine, data, state)
+    run = train if processes.count == 1 else launch
+    trained = run(base, tuning, processes, data, folders.state)
     steps = len(trained.losses)
     folder.mkdir()
     write_json(folder / "provenance.json", origin)
     if trained.tensors is None:
         print(f"diverged at step {steps} of {len(order)}")
         write_json(folder / DIVERGED, {"step": steps, "steps": len(order)})
-        return measurements(job, identity, trained, math.nan, len(order), None)
-    model = assemble(base, job, trained.tensors)
+        return measurements(tuning, identity, trained, math.nan, len(order), None)
+    model = assemble(base, tuning, trained.tensors)
     distance = distance_from(base, model)
     model.save_pretrained(folder, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)
-    held_out = tokens_of(task, "test", tokenizer, job.max_length)
+    held_out = tokens_of(task, "test", tokenizer, tuning.max_length)
     padded = padded_examples(*held_out, tokenizer.pad_token_id)
-    scored = Released(model.to("cuda" if machine.cuda else "cpu"))
-    score = language_modelling(scored, padded, scored.batch_tokens(machine.batch_tokens))
-    return measurements(job, identity, trained, distance, len(order), score)
+    scored = Released(model.to("cuda" if processes.cuda else "cpu"))
+    score = language_modelling(scored, padded, scored.batch_tokens(processes.batch_tokens))
+    return measurements(tuning, identity, trained, distance, len(order), score)
 
 
 def link(source: str, target: str) -> None:
@@ -232,19 +230,19 @@ def gpus_for(asked: int, visible: int) -> int:
     return min(asked, visible)
 
 
-def check(job: Job, machine: Machine, base: Path) -> None:
-    """PipelineError where the machine cannot make the batch, or the model not hold max_length."""
-    together = machine.micro_batch * machine.processes
-    if job.batch_size % together:
+def check(tuning: Tuning, processes: Processes, base: Path) -> None:
+    """PipelineError where processes cannot make the batch, or the model not hold max_length."""
+    together = processes.micro_batch * processes.count
+    if tuning.batch_size % together:
         raise PipelineError(
-            f"batch_size {job.batch_size} is not a multiple of micro_batch {machine.micro_batch} x "
-            f"{machine.processes} processes (resources.finetune_instruct)"
+            f"batch_size {tuning.batch_size} is not a multiple of micro_batch "
+            f"{processes.micro_batch} x {processes.count} processes (resources.finetune_instruct)"
         )
     context = json.loads((base / "config.json").read_text())["max_position_embeddings"]
-    if job.max_length > context:
+    if tuning.max_length > context:
         raise PipelineError(
-            f"{base}: its context is {context}; max_length of recipe {job.recipe} is "
-            f"{job.max_length}"
+            f"{base}: its context is {context}; max_length of recipe {tuning.recipe} is "
+            f"{tuning.max_length}"
         )
 
 
@@ -261,17 +259,17 @@ def tokens_of(
     return ids, labels
 
 
-def batches(lengths: list[int], job: Job) -> np.ndarray:
+def batches(lengths: list[int], tuning: Tuning) -> np.ndarray:
     """Example numbers (steps, batch_size): whole batches of a permutation for each epoch.
 
     Sorted by length within a batch, longest first: micro-batches are slices of it, so they are of
     like lengths, and a memory that does not suffice shows in the first pass of a batch.
     """
-    size, per_epoch = job.batch_size, len(lengths) // job.batch_size
+    size, per_epoch = tuning.batch_size, len(lengths) // tuning.batch_size
     if not per_epoch:
         raise PipelineError(f"{len(lengths)} examples to train on are less than one batch, {size}")
-    draw = np.random.default_rng(job.seed_for("instruction order"))
-    chosen = [draw.permutation(len(lengths))[: per_epoch * size] for _ in range(job.epochs)]
+    draw = np.random.default_rng(tuning.seed_for("instruction order"))
+    chosen = [draw.permutation(len(lengths))[: per_epoch * size] for _ in range(tuning.epochs)]
     rows = np.concatenate(chosen).reshape(-1, size)
     longest_first = np.argsort(-np.asarray(lengths)[rows], axis=1, kind="stable")
     return np.take_along_axis(rows, longest_first, axis=1)
@@ -355,79 +353,79 @@ def on_terminate(action: object) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def settings(job: Job, machine: Machine, state: Path) -> SFTConfig:
-    """The job in TRL's words."""
-    together = machine.micro_batch * machine.processes
+def settings(tuning: Tuning, processes: Processes, state: Path) -> SFTConfig:
+    """The tuning in TRL's words."""
+    together = processes.micro_batch * processes.count
     sharded = {
         "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "reshard_after_forward": True,
         "cpu_ram_efficient_loading": True,  # the first process alone reads the weights
         "state_dict_type": "SHARDED_STATE_DICT",
-        "activation_checkpointing": machine.cuda,
+        "activation_checkpointing": processes.cuda,
     }
-    several = machine.processes > 1
+    several = processes.count > 1
     # Gradients are summed over passes as shards in float32; else whole on every GPU, in bfloat16.
     each_pass = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     own = SFTConfig(
         output_dir=str(state),
-        per_device_train_batch_size=machine.micro_batch,
-        gradient_accumulation_steps=job.batch_size // together,
+        per_device_train_batch_size=processes.micro_batch,
+        gradient_accumulation_steps=tuning.batch_size // together,
         num_train_epochs=1,  # the data set is all epochs, in their order
         train_sampling_strategy="sequential",
-        learning_rate=job.learning_rate,
-        lr_scheduler_type=SCHEDULERS[job.scheduler],
-        warmup_steps=job.warmup_steps,
+        learning_rate=tuning.learning_rate,
+        lr_scheduler_type=SCHEDULERS[tuning.scheduler],
+        warmup_steps=tuning.warmup_steps,
         optim="adamw_torch",
-        adam_beta1=job.betas[0],
-        adam_beta2=job.betas[1],
-        weight_decay=job.weight_decay,
-        max_grad_norm=job.clip or 0.0,
-        max_length=job.max_length,
+        adam_beta1=tuning.betas[0],
+        adam_beta2=tuning.betas[1],
+        weight_decay=tuning.weight_decay,
+        max_grad_norm=tuning.clip or 0.0,
+        max_length=tuning.max_length,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        bf16=machine.cuda and job.precision == "bf16",
-        gradient_checkpointing=machine.cuda and not several,
+        bf16=processes.cuda and tuning.precision == "bf16",
+        gradient_checkpointing=processes.cuda and not several,
         fsdp=several or None,
         fsdp_config=sharded if several else None,
         accelerator_config=each_pass if several else None,
-        seed=job.seed_for("instruction seed") % 2**32,
-        save_steps=machine.save_steps,
+        seed=tuning.seed_for("instruction seed") % 2**32,
+        save_steps=processes.save_steps,
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
-        use_cpu=not machine.cuda,
-        dataloader_pin_memory=machine.cuda,
+        use_cpu=not processes.cuda,
+        dataloader_pin_memory=processes.cuda,
     )
     if not several:
         own._n_gpu = min(1, own.n_gpu)  # one GPU, also where more are visible: no DataParallel
     return own
 
 
-def train(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) -> Trained:
-    """Train in this process (one of `machine.processes`), from the last state if there is one."""
+def train(base: Path, tuning: Tuning, processes: Processes, data: Dataset, state: Path) -> Trained:
+    """Train in this process (one of `processes.count`), from the last state if there is one."""
     disable_progress_bars()
     disable_progress_bar()
-    arguments = settings(job, machine, state)
-    if machine.processes > 1 and not machine.cuda:
+    arguments = settings(tuning, processes, state)
+    if processes.count > 1 and not processes.cuda:
         # accelerate shards on GPUs alone; told that these are some, it does the same on a CPU.
         PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
     set_seed(arguments.seed)
-    model, tokenizer = load_model(base), chat.load_tokenizer(base, job.template)
-    own = {"train_dataset": data, "processing_class": tokenizer, "peft_config": adapter(job)}
+    model, tokenizer = load_model(base), chat.load_tokenizer(base, tuning.template)
+    own = {"train_dataset": data, "processing_class": tokenizer, "peft_config": adapter(tuning)}
     try:
         trainer = Trainer(model=model, args=arguments, **own)
     except ValueError as error:
-        if job.lora is None:
+        if tuning.lora is None:
             raise
         reason = " ".join(str(error).split())[:200]
-        raise PipelineError(f"instruction_recipes.{job.recipe}.lora: {reason}") from error
-    if arguments.bf16 and machine.processes > 1:  # accelerate's own: all three in bfloat16
+        raise PipelineError(f"instruction_recipes.{tuning.recipe}.lora: {reason}") from error
+    if arguments.bf16 and processes.count > 1:  # accelerate's own: all three in bfloat16
         trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
         )
     trainer.remove_callback(PrinterCallback)  # prints every step
-    watch = Watch(len(data) // job.batch_size)
+    watch = Watch(len(data) // tuning.batch_size)
     trainer.add_callback(watch)
     last = last_state(state)
     if last:
@@ -455,17 +453,17 @@ def last_state(state: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def adapter(job: Job):
+def adapter(tuning: Tuning):
     """peft's configuration of the recipe's LoRA, or None."""
-    if job.lora is None:
+    if tuning.lora is None:
         return None
     from peft import LoraConfig
 
     return LoraConfig(
-        r=job.lora["rank"],
-        lora_alpha=job.lora["alpha"],
-        lora_dropout=job.lora["dropout"],
-        target_modules=job.lora["modules"],
+        r=tuning.lora["rank"],
+        lora_alpha=tuning.lora["alpha"],
+        lora_dropout=tuning.lora["dropout"],
+        target_modules=tuning.lora["modules"],
         task_type="CAUSAL_LM",
     )
 
@@ -473,17 +471,17 @@ def adapter(job: Job):
 # --- several processes ----------------------------------------------------------------------------
 
 
-def launch(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) -> Trained:
+def launch(base: Path, tuning: Tuning, processes: Processes, data: Dataset, state: Path) -> Trained:
     """Train in processes of their own, started by accelerate; they leave weights in `state`."""
     result = state / "result.json"
     if not result.exists():
         data.save_to_disk(str(state / "examples"))
-        each = replace(machine, threads=max(1, machine.threads // machine.processes))
-        content = {"base": str(base), "job": asdict(job), "machine": asdict(each)}
-        write_json(state / "job.json", content)
+        each = replace(processes, threads=max(1, processes.threads // processes.count))
+        content = {"base": str(base), "tuning": asdict(tuning), "processes": asdict(each)}
+        write_json(state / "tuning.json", content)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={machine.processes}", f"--shutdown-timeout={SAVING}"]
-        command += ["-m", "overtrain.training.instruct", str(state / "job.json")]
+        command += [f"--nproc-per-node={processes.count}", f"--shutdown-timeout={SAVING}"]
+        command += ["-m", "overtrain.training.instruct", str(state / "tuning.json")]
         library = str(Path(__file__).parents[2])
         environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(each.threads)}
         # So that from_pretrained reads the weights in the first process alone.
@@ -501,17 +499,17 @@ def launch(base: Path, job: Job, machine: Machine, data: Dataset, state: Path) -
 
 
 def main() -> None:
-    """One process of a job that `launch` described."""
+    """One of the processes that `launch` started."""
     die_with_parent()
     path = Path(sys.argv[1])
     content, state = json.loads(path.read_text()), path.parent
-    machine = Machine(**content["machine"])
-    torch.set_num_threads(machine.threads)
+    processes = Processes(**content["processes"])
+    torch.set_num_threads(processes.threads)
     data = load_from_disk(str(state / "examples"), keep_in_memory=False)
-    job = Job(**content["job"] | {"betas": tuple(content["job"]["betas"])})
+    settings = content["tuning"] | {"betas": tuple(content["tuning"]["betas"])}
     try:
         with told_of_full_disk(state):
-            trained = train(Path(content["base"]), job, machine, data, state)
+            trained = train(Path(content["base"]), Tuning(**settings), processes, data, state)
             if dist.get_rank() == 0:
                 leave(trained, state)
     except PipelineError as error:
@@ -531,15 +529,15 @@ def leave(trained: Trained, state: Path) -> None:
 # --- what a run leaves ----------------------------------------------------------------------------
 
 
-def assemble(base: Path, job: Job, tensors: dict[str, Tensor]) -> PreTrainedModel:
+def assemble(base: Path, tuning: Tuning, tensors: dict[str, Tensor]) -> PreTrainedModel:
     """The tuned model, on the CPU, with an adapter merged into its weights."""
     model = load_model(base)
-    if job.lora is None:
+    if tuning.lora is None:
         model.load_state_dict(tensors)
         return model
     from peft import get_peft_model
 
-    wrapped = get_peft_model(model, adapter(job))
+    wrapped = get_peft_model(model, adapter(tuning))
     wrapped.load_state_dict(tensors)
     return wrapped.merge_and_unload()
 
@@ -560,10 +558,16 @@ def padded_examples(ids: list[np.ndarray], labels: list[np.ndarray], padding: in
 
 
 def measurements(
-    job: Job, identity: dict, trained: Trained, distance: float, steps: int, score: object | None
+    tuning: Tuning,
+    identity: dict,
+    trained: Trained,
+    distance: float,
+    steps: int,
+    score: object | None,
 ) -> list[dict]:
     """Rows of one run; `score`: None for a diverged one."""
-    own = identity | {"learning_rate": job.learning_rate, "seed": job.seed, "selection": "last"}
+    run = {"learning_rate": tuning.learning_rate, "seed": tuning.seed}
+    own = identity | run | {"selection": "last"}
     training = own | {"evaluation": "training", "split": "train"}
     held_out = own | {"evaluation": "id", "split": "test"}
     last = max(1, round(LAST * steps))

@@ -79,7 +79,7 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Workers:
     """How to run it, which must not change the result: windows per pass, seconds between states."""
 
     micro_batch: int
@@ -127,45 +127,40 @@ class State:
 
 
 def pretrain(
-    job: Pretraining, machine: Machine, corpus: Path, output: Path, state: Path, origin: dict
+    job: Pretraining, workers: Workers, corpus: Path, output: Path, state: Path, origin: dict
 ) -> None:
     """Train `job` on the corpus folder and write the checkpoint directory `output`.
 
     origin: provenance to store with the weights. With more than one GPU this starts one process for
     each.
     """
-    if machine.gpus <= 1:
-        device = "cuda" if machine.gpus and torch.cuda.is_available() else "cpu"
-        train(job, machine, corpus, output, state, origin, torch.device(device))
+    if workers.gpus <= 1:
+        train(job, workers, corpus, output, state, origin)
         return
     with tempfile.TemporaryDirectory() as folder:
         description = Path(folder) / "job.json"
         paths = {"corpus": str(corpus), "output": str(output), "state": str(state)}
-        content = {"job": asdict(job), "machine": asdict(machine), "origin": origin} | paths
+        content = {"job": asdict(job), "workers": asdict(workers), "origin": origin} | paths
         description.write_text(json.dumps(content))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [
-            f"--nproc-per-node={machine.gpus}",
+            f"--nproc-per-node={workers.gpus}",
             "-m",
             "overtrain.training.pretrain",
             str(description),
         ]
         library = str(Path(__file__).parents[2])
-        environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(machine.threads)}
+        environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(workers.threads)}
         if subprocess.run(command, env=environment).returncode:
             raise PipelineError("pretrain: a training process failed; its message stands above")
 
 
 def train(
-    job: Pretraining,
-    machine: Machine,
-    corpus: Path,
-    output: Path,
-    state_folder: Path,
-    origin: dict,
-    device: torch.device,
+    job: Pretraining, workers: Workers, corpus: Path, output: Path, state_folder: Path, origin: dict
 ) -> None:
     """The training loop of one process; see `pretrain`."""
+    cuda = workers.gpus > 0 and torch.cuda.is_available()
+    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if cuda else "cpu")
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if job.batch_size % world:
         raise PipelineError(f"batch_size {job.batch_size} is not divisible by {world} processes")
@@ -185,7 +180,6 @@ def train(
     optimizer = FlatAdamW(model, job.learning_rate, job.betas, job.weight_decay, job.clip)
     state = State(state_folder, asdict(job) | {"text": text.manifest["sha256"]})
     curve, pending = state.load(optimizer)
-    cuda = device.type == "cuda"
     losses = torch.compile(model.losses) if cuda else model.losses
     precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
     drop = Dropout(job.dropout) if job.dropout else None
@@ -207,7 +201,7 @@ def train(
         if drop:
             torch.manual_seed(seed_of("dropout", job.model, job.tokens, job.seed, step, rank))
         batch = torch.from_numpy(rows(step * job.batch_size + rank * own, own)).to(device)
-        for part in batch.split(machine.micro_batch):
+        for part in batch.split(workers.micro_batch):
             with precision:
                 # The micro-batch bounds the logits already: no chunks, nothing computed twice.
                 each = losses(part[:, :-1], part[:, 1:], drop, chunk=part.numel())
@@ -231,7 +225,7 @@ def train(
             curve.append((seen, mean, scale * job.learning_rate))
             bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
             total.zero_()
-        if rank == 0 and time.monotonic() - saved > machine.state_seconds:
+        if rank == 0 and time.monotonic() - saved > workers.state_seconds:
             state.save(optimizer, curve, total.item())
             saved = time.monotonic()
     bar.close()
@@ -253,7 +247,7 @@ def write_checkpoint(
     encoder = load_encoder(corpus)
     with whole_folder(output) as folder:
         save_checkpoint(model, folder, encoder.end_of_text)
-        encoder.save(folder)
+        encoder.save(folder, model.architecture.context)
         names = ("tokens", "loss", "learning_rate")
         columns = dict(zip(names, zip(*curve, strict=True), strict=True))
         table = pa.table({name: list(values) for name, values in columns.items()})
@@ -264,22 +258,20 @@ def write_checkpoint(
 def main() -> None:
     """One process of a distributed job, described by a JSON file (see `pretrain`)."""
     content = json.loads(Path(sys.argv[1]).read_text())
-    machine = Machine(**content["machine"])
+    workers = Workers(**content["workers"])
     cuda = torch.cuda.is_available()
     dist.init_process_group("nccl" if cuda else "gloo")
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
-        torch.cuda.set_device(device)
-    torch.set_num_threads(machine.threads)
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.set_num_threads(workers.threads)
     try:
         train(
             Pretraining.from_config(content["job"]),
-            machine,
+            workers,
             Path(content["corpus"]),
             Path(content["output"]),
             Path(content["state"]),
             content["origin"],
-            device,
         )
     except PipelineError as error:
         sys.exit(f"error: {error}")
