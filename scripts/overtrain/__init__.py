@@ -17,9 +17,8 @@ flows:
     judge, endpoint -> alpaca                     which answer is better, as win rates
     summaries -> statistics                       means over seeds; what a figure's rows support
     published -> amuro_char                       numbers that authors released, as measurements
-    axes -> plots_controlled, plots_theory,       the kinds of plot, by study
-            plots_amuro_char
-    study_tables -> tables; plots                 what the papers print
+    kind -> families -> kinds -> targets          figures and tables: one module a kind
+    drawing -> plots, tables                      what the papers print
     provenance, job, sweep, workers, allocator    how a job runs and says where its result came from
 """
 
