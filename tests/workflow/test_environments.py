@@ -19,7 +19,8 @@ from conftest import rules_of
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 OURS = {"overtrain", "job"}  # modules in it
-DISCOVERY = LIBRARY / "figures/kinds/__init__.py"
+KINDS = SCRIPTS / "overtrain/figures/kinds"  # found by being there
+DRAWING = {"figure.py": "*.py", "table.py": "tables/*.py"}  # which of them a script draws
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # (distribution, called name): what the call imports although the distribution does not require it.
 INDIRECT = {("pandas", "to_markdown"): "tabulate"}
@@ -124,12 +125,10 @@ def needs(script: Path) -> set[str]:
                 waiting.setdefault(node.name, []).append(node)
             else:
                 count(node)
-        if path == DISCOVERY:  # whose modules are imported by being there, and all count
-            for module in path.parent.rglob("[!_]*.py"):
-                known.add(module)
-                count(tree(module))
 
     module_code(script)
+    for kind in KINDS.glob(DRAWING[script.name]) if script.name in DRAWING else ():
+        count(tree(kind))
     while used := names & set(waiting):
         for name in used:
             for definition in waiting.pop(name):
