@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from overtrain.figures.kinds import FIGURES, TABLES
 
 FILES = ["config.yaml", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("studies/*.yaml"))]
-FILES += ["profiles/demo/overlay.yaml", "profiles/evidence/overlay.yaml", "tests/tiny.yaml"]
+FILES += ["profiles/demo/overlay.yaml", "profiles/evidence/overlay.yaml"]
 SCHEMA = json.loads((ROOT / "scripts/overtrain/config/schema.json").read_text())
 
 
@@ -29,7 +29,6 @@ def test_every_file_fits(name):
     faults = [
         f"{'.'.join(map(str, fault.absolute_path))}: {fault.message[:80]}"
         for fault in Draft202012Validator(SCHEMA).iter_errors(content)
-        if "null" not in str(fault.instance) and fault.instance is not None
     ]
     assert faults == []
 
