@@ -21,6 +21,7 @@ from overtrain.config.asked import Ask
 from overtrain.config.check import check
 from overtrain.config.files import load
 from overtrain.configuration import catalogue_of
+from overtrain.figures.targets import Targets
 
 try:
     layers = load(
@@ -30,6 +31,8 @@ try:
     )
     catalogue = catalogue_of(layers.config, layers.paper_task_sets)
     check(catalogue)
+    targets = Targets(catalogue)
+    targets.check()
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
@@ -89,14 +92,14 @@ include: "rules/draw.smk"
 rule all_figures:
     default_target: True
     input:
-        catalogue.check_first(),
-        [f"results/figures/{p}/{f}.pdf" for p, f in catalogue.targets("figures", here=True)],
+        targets.check_first(),
+        [f"results/figures/{p}/{f}.pdf" for p, f in targets.targets("figures", here=True)],
     localrule: True
 
 
 rule all_tables:
     input:
-        [f"results/tables/{p}/{t}.md" for p, t in catalogue.targets("tables", here=True)],
+        [f"results/tables/{p}/{t}.md" for p, t in targets.targets("tables", here=True)],
     localrule: True
 
 
@@ -109,7 +112,7 @@ for kind, suffix in (("figures", "pdf"), ("tables", "md")):
             input:
                 [
                     f"results/{kind}/{p}/{target}.{suffix}"
-                    for p, target in catalogue.targets(kind)
+                    for p, target in targets.targets(kind)
                     if p == paper
                 ],
             localrule: True
@@ -118,7 +121,7 @@ for kind, suffix in (("figures", "pdf"), ("tables", "md")):
 # `snakemake fig05`, `snakemake table3`: the first paper's targets by their own names, others' with the
 # paper before it.
 for kind, suffix in (("figures", "pdf"), ("tables", "md")):
-    for paper, target in catalogue.targets(kind):
+    for paper, target in targets.targets(kind):
 
         rule:
             name:

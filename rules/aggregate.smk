@@ -3,7 +3,7 @@
 
 rule aggregate:
     input:
-        measurements=lambda wildcards: catalogue.measurements(wildcards.paper, wildcards.figure),
+        measurements=lambda wildcards: targets.measurements(wildcards.paper, wildcards.figure),
     output:
         aggregate="results/aggregates/{paper}/{figure}.parquet",
         statistics="results/aggregates/{paper}/{figure}.statistics.csv",
@@ -18,6 +18,6 @@ rule aggregate:
     resources:
         **ask("draw"),
     params:
-        config=lambda wildcards: catalogue.aggregate_slice(wildcards.paper, wildcards.figure),
+        config=lambda wildcards: targets.aggregate_slice(wildcards.paper, wildcards.figure),
     script:
         "../scripts/aggregate.py"

@@ -38,7 +38,7 @@ rule generate_responses:
     group:
         "instruct_run"
     conda:
-        "../envs/evaluate.yaml"
+        "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
     resources:
         **ask("generate"),

@@ -3,7 +3,7 @@
 
 rule figure:
     input:
-        aggregate=lambda wildcards: catalogue.figure_aggregate(wildcards.paper, wildcards.figure),
+        aggregate=lambda wildcards: targets.figure_aggregate(wildcards.paper, wildcards.figure),
     output:
         pdf="results/figures/{paper}/{figure}.pdf",
         png="results/figures/{paper}/{figure}.png",
@@ -20,14 +20,14 @@ rule figure:
     resources:
         **ask("draw"),
     params:
-        config=lambda wildcards: catalogue.figure_slice(wildcards.paper, wildcards.figure),
+        config=lambda wildcards: targets.figure_slice(wildcards.paper, wildcards.figure),
     script:
         "../scripts/figure.py"
 
 
 rule table:
     input:
-        aggregate=lambda wildcards: catalogue.table_aggregate(wildcards.paper, wildcards.table),
+        aggregate=lambda wildcards: targets.table_aggregate(wildcards.paper, wildcards.table),
     output:
         csv="results/tables/{paper}/{table}.csv",
         md="results/tables/{paper}/{table}.md",
@@ -44,6 +44,6 @@ rule table:
     resources:
         **ask("draw"),
     params:
-        config=lambda wildcards: catalogue.table_slice(wildcards.paper, wildcards.table),
+        config=lambda wildcards: targets.table_slice(wildcards.paper, wildcards.table),
     script:
         "../scripts/table.py"

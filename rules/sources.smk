@@ -17,6 +17,6 @@ rule check_sources:
     resources:
         **ask("task"),
     params:
-        config=catalogue.sources_slice(),
+        config=targets.sources_slice(),
     script:
         "../scripts/check_sources.py"

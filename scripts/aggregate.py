@@ -5,6 +5,6 @@ from overtrain.figures import statistics
 from overtrain.figures.aggregate import aggregate
 
 with Job(snakemake) as job:
-    config, paths = job.slice, job.input.measurements
-    rows = aggregate(paths, config["plot"], config["only"], job.output.aggregate, job.origin())
-    statistics.write(rows, config["plot"], config.get("statistics"), job.output.statistics)
+    own, paths = job.slice, job.input.measurements
+    rows = aggregate(paths, own["rows"], job.output.aggregate, job.origin())
+    statistics.write(rows, own["statistics"], job.output.statistics)

@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 from job import Job
+from overtrain.figures.targets import Targets
 from overtrain.hub import sources
 from overtrain.records.provenance import whole_file, write_json
 
 terminal = os.fdopen(os.dup(2), "w")  # the log takes the streams, and a person should see this
 with Job(snakemake) as job:
     catalogue = job.catalogue
-    found = sources.check(catalogue.sources, Path(catalogue.settings.sources.pins))
+    found = sources.check(Targets(catalogue).sources, Path(catalogue.settings.sources.pins))
     report = job.output.report
     with whole_file(report) as temporary:
         temporary.write_text(sources.table(found, report.parent))

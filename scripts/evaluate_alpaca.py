@@ -10,25 +10,25 @@ from overtrain.records import measurements
 from overtrain.records.provenance import sha256
 
 with Job(snakemake) as job:
-    w, config = job.wildcards, job.slice
-    catalogue = job.catalogue
+    w, catalogue, reference = job.wildcards, job.catalogue, job.slice["reference"]
     rows = prompts.read(job.input.prompts)
     texts = [row["instruction"] for row in rows]
     files = job.input.responses
-    reference = config["reference"]
-    state = Path("results/state/verdicts", w.model, w.checkpoint, w.task, f"{w.recipe}.jsonl")
+    answers = {path.stem: responses.read(path, texts) for path in files}
+    of_reference = reference["run"] if w.checkpoint == reference["checkpoint"] else None
+    runs = {
+        run: alpaca.Run(settings, answers[run], run == of_reference)
+        for run, settings in job.slice["runs"].items()
+    }
     name = catalogue.settings.evaluations.alpaca.judge
-    gpus = job.gpus
     fetched = next(iter(job.input.judge), None)  # other judges are elsewhere
-    with open_judge(name, catalogue.judge.model_dump(), gpus, fetched) as judge:
+    with open_judge(name, catalogue.judge.model_dump(), job.gpus, fetched) as judge:
         verdicts, found = alpaca.judge_sweep(
             rows,
-            config["runs"],
-            {path.stem: responses.read(path, texts) for path in files},
+            runs,
             responses.read(job.input.reference, texts),
-            reference["run"] if w.checkpoint == reference["checkpoint"] else None,
             judge,
-            state,
+            Path("results/state/verdicts", w.model, w.checkpoint, w.task, f"{w.recipe}.jsonl"),
             catalogue.identity(w.model, w.checkpoint) | {"task": w.task, "recipe": w.recipe},
         )
     data = {path.stem: sha256(path) for path in files}

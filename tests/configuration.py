@@ -11,6 +11,7 @@ from overtrain.config.catalogue import Catalogue
 from overtrain.config.check import check
 from overtrain.config.files import laid_over, load
 from overtrain.configuration import catalogue_of as typed_catalogue
+from overtrain.figures.targets import Targets
 
 ROOT = Path(__file__).parents[1]
 LAYERS = load(ROOT, {})
@@ -41,8 +42,14 @@ def catalogue_of(config: dict = PAPERS) -> Catalogue:
     return typed_catalogue(config, LAYERS.paper_task_sets)
 
 
+def targets_of(config: dict = PAPERS) -> Targets:
+    """Its figures and tables."""
+    return Targets(catalogue_of(config))
+
+
 def checked(config: dict) -> Catalogue:
     """The same, after the checks that the workflow makes; PipelineError at a fault."""
     found = catalogue_of(config)
     check(found)
+    Targets(found).check()
     return found

@@ -5,13 +5,12 @@ Read by the Snakefile at every start and in every cluster job: nothing heavy is 
 
 from __future__ import annotations
 
-from typing import Any
-
 from overtrain.config.catalogue import Catalogue
 from overtrain.config.errors import typed
 from overtrain.config.settings import Settings
+from overtrain.figures.kinds import AnyFigure, AnyTable
 
-Configuration = Settings[dict[str, Any], dict[str, Any]]
+Configuration = Settings[AnyFigure, AnyTable]
 
 
 def catalogue_of(config: dict, paper_task_sets: dict[str, list[str]] | None = None) -> Catalogue:

@@ -525,14 +525,14 @@ FAULTS = {
         "amuro_chair",
         [
             "tables.amuro_char.table1.study is 'amuro_chair'",
-            "no study of published checkpoints",
+            "no study of released numbers",
             "did you mean 'amuro_char'?",
         ],
     ),
     "unknown released numbers": (
-        f"{STUDY}/fig03/published",
+        f"{STUDY}/fig03/study",
         "amuro",
-        ["figures.amuro_char.fig03.published is 'amuro'", "no study", "amuro_char"],
+        ["figures.amuro_char.fig03.study is 'amuro'", "no study", "amuro_char"],
     ),
     "unknown source": (
         f"{STUDY}/fig03/source",
@@ -608,7 +608,7 @@ FAULTS = {
     "unknown content": (
         "tables/overtrained/table3/content",
         "pretrain",
-        ["tables.overtrained.table3.content is ", '"pretrain"', "pretraining, finetuning"],
+        ["tables.overtrained.table3.content is ", '"pretrain"', "finetuning", "pretraining"],
     ),
     "unknown recipe in a table": (
         "tables/overtrained/table4/recipes",

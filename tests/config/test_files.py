@@ -92,8 +92,8 @@ def test_the_papers_scale_is_told_too():
             ["models.OLMo-10k: the key 'title' is missing", "did you mean 'OLMo-10K'?"],
         ),
         (
-            {"figures": {"overtrained": {"fig7": {}}}},
-            ["figures.overtrained.fig7: the key 'plot' is missing", "fig07"],
+            {"figures": {"overtrained": {"fig_07": {}}}},
+            ["figures.overtrained.fig_07: the key 'plot' is missing", "fig07"],
         ),
     ],
 )

@@ -18,11 +18,7 @@ from overtrain.records.measurements import SCHEMA, loss_rows
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"bootstrap": 2000, "level": 0.95}
-PLOTS = {
-    "noise": "noise_by_tokens",
-    "fixed": "learning_rates_by_tokens",
-    "tuned": "tuned_by_tokens",
-}
+FIXED = SETTINGS | {"modification": "fixed"}
 
 
 def checkpoints(base: np.ndarray, **where: object) -> list[tuple[tuple[int, int], dict]]:
@@ -63,7 +59,7 @@ def noise(losses: dict[float, np.ndarray], base: np.ndarray) -> list[dict]:
 
 def table(rows: list[dict], modification: str = "fixed", **settings: object) -> pd.DataFrame:
     data = pa.Table.from_pylist(rows, SCHEMA).to_pandas()
-    return st.statistics(data, PLOTS[modification], SETTINGS | settings)
+    return st.statistics(data, modification, **SETTINGS | settings)
 
 
 def one(found: pd.DataFrame, **values: object) -> dict:
@@ -347,7 +343,7 @@ def test_the_file_is_the_table_and_the_same_work_gives_the_same_bytes(tmp_path):
     rows = sweep({1e-3: losses, 1e-2: losses + 1}, np.ones((2, 5)))
     for name, own in (("a", rows), ("b", rows[::-1])):  # in whatever order the files came
         aggregate = pa.Table.from_pylist(own, SCHEMA)
-        st.write(aggregate, PLOTS["fixed"], SETTINGS, tmp_path / f"{name}.statistics.csv")
+        st.write(aggregate, FIXED, tmp_path / f"{name}.statistics.csv")
     assert (tmp_path / "a.statistics.csv").read_bytes() == (
         tmp_path / "b.statistics.csv"
     ).read_bytes()
@@ -361,8 +357,8 @@ def test_the_file_is_the_table_and_the_same_work_gives_the_same_bytes(tmp_path):
 
 def test_other_plots_get_the_header_and_pay_for_no_imports(tmp_path):
     code = (
-        "import sys, pathlib, pyarrow; from overtrain import statistics\n"
-        "statistics.write(pyarrow.table({}), 'any', None, pathlib.Path(sys.argv[1]))\n"
+        "import sys, pathlib, pyarrow; from overtrain.figures import statistics\n"
+        "statistics.write(pyarrow.table({}), None, pathlib.Path(sys.argv[1]))\n"
         "print([m for m in ('pandas', 'scipy', 'statsmodels') if m in sys.modules])"
     )
     path = tmp_path / "x.statistics.csv"
@@ -373,7 +369,7 @@ def test_other_plots_get_the_header_and_pay_for_no_imports(tmp_path):
     rows = sweep({1e-3: np.zeros((1, 1, 2))}, np.zeros((1, 2)))
     base = [r for r in rows if r["selection"] == "base"]
     empty = pa.Table.from_pylist(base, SCHEMA)  # nothing was modified
-    st.write(empty, PLOTS["fixed"], SETTINGS, tmp_path / "y.statistics.csv")
+    st.write(empty, FIXED, tmp_path / "y.statistics.csv")
     assert (tmp_path / "y.statistics.csv").read_text() == path.read_text()
 
 

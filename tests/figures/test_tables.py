@@ -1,31 +1,24 @@
 """Every number of a table comes from the configuration or the measurements, in three formats."""
 
-import copy
 import json
 import re
 
 import pandas as pd
 import pytest
-from configuration import PAPERS, catalogue_of
+from configuration import PAPERS, targets_of
 
 from overtrain import PipelineError
 from overtrain.figures import tables
+from overtrain.figures.kinds import TABLES
 from overtrain.records.measurements import SCHEMA
-
-CONFIG = PAPERS
-
-
-@pytest.fixture
-def config() -> dict:
-    return copy.deepcopy(CONFIG)
 
 
 def settings(config: dict, table: str, paper: str = "overtrained") -> dict:
-    return json.loads(catalogue_of(config).table_slice(paper, table))
+    return json.loads(targets_of(config).table_slice(paper, table))
 
 
 def test_parameters_are_counted_as_built(config):
-    table = tables.pretraining(settings(config, "table3"), None)
+    table = TABLES["pretraining"].tabulate(None, settings(config, "table3"))
     assert list(table.columns) == ["OLMo-15M", "OLMo-30M", "OLMo-90M"]
     for name in table.columns:
         a = config["models"][name]["architecture"]
@@ -88,7 +81,7 @@ def test_a_cell_follows_the_configuration(config, table, path, value, row, text,
     assert found[column][row] == text
     if parents[0] != "pretraining":  # which is the same for every model
         others = found.drop(columns=column)
-        tables.write(settings(CONFIG, table), csv)
+        tables.write(settings(PAPERS, table), csv)
         assert others.equals(pd.read_csv(csv, index_col=0, dtype=str).drop(columns=column))
 
 
@@ -112,9 +105,34 @@ def test_every_format_holds_every_cell_and_the_caption_with_the_scale(config, ta
 INDEX = [f"Figure {n}" for n in range(30, 65)]
 
 
+def index(config: dict) -> pd.DataFrame:
+    return TABLES["figure_index"].tabulate(None, settings(config, "table6"))
+
+
+def index_cells(config: dict) -> list[str]:
+    return index(config).to_numpy().ravel().tolist()
+
+
+def matching(config: dict) -> dict:
+    """Table 6 as an index of whatever figures have the keys of its grid."""
+    grid = config["figure_grids"]["overtrained"]["controlled"]
+    unmatched = ("title", "row", "column", "caption", "largest_loss")
+    parts = {
+        key: [
+            {
+                "title": part.get(name, part["title"]),
+                "match": {k: v for k, v in part.items() if k not in unmatched},
+            }
+            for part in grid[of]
+        ]
+        for key, of, name in (("rows", "settings", "row"), ("columns", "plots", "column"))
+    }
+    return {"content": "figure_index", "caption": "Figures."} | parts
+
+
 def test_the_index_has_the_papers_rows_columns_and_figures(config):
-    table = tables.figure_index(settings(config, "table6"), None)
-    assert table.to_numpy().ravel().tolist() == INDEX
+    table = index(config)
+    assert index_cells(config) == INDEX
     assert list(table.index) == [
         "Batch size 256",
         "Batch size 32",
@@ -127,32 +145,39 @@ def test_the_index_has_the_papers_rows_columns_and_figures(config):
 
 
 def test_the_index_follows_the_figures(config):
+    config["tables"]["overtrained"]["table6"] = matching(config)
+    assert index_cells(config) == INDEX
     figures = config["figures"]["overtrained"]
     figures["fig30"], figures["fig35"] = figures["fig35"], figures["fig30"]
     figures["fig99"] = dict(figures["fig64"])
     figures["another"] = dict(figures["fig64"])
     figures["fig05"]["tasks"] = "all"  # two rows of panels: no cell's figure
     figures["fig29"]["title"] = "of changes"
-    found = tables.figure_index(settings(config, "table6"), None).to_numpy().ravel().tolist()
+    found = index_cells(config)
     expected = ["Figure 35", *INDEX[1:5], "Figure 30", *INDEX[6:-1]]
     assert found == [*expected, "another, Figure 64, Figure 99"]
+
+
+def test_a_figure_of_the_grid_that_is_left_out_is_a_dash(config):
+    config["figures"]["overtrained"]["fig31"] = None
+    assert index_cells(config) == [INDEX[0], "-", *INDEX[2:]]
 
 
 def test_the_index_names_what_the_overlay_makes_of_models_and_recipes(config):
     config["model_sets"]["small"] = ["OLMo-4K"]
     config["recipes"]["batch256"]["batch_size"] = 16
-    rows = list(tables.figure_index(settings(config, "table6"), None).index)
+    rows = list(index(config).index)
     assert rows[0] == "Batch size 16" and rows[4] == "OLMo-4K"
 
 
 def test_an_index_of_other_keys(config):
     """By plot and model, as for the released checkpoints."""
     match = [{"plot": "tuned_by_tokens"}, {"plot": "noise_by_tokens"}]
-    config["tables"]["overtrained"]["table6"] |= {
+    config["tables"]["overtrained"]["table6"] = matching(config) | {
         "rows": [{"title": m["plot"], "match": m} for m in match],
         "columns": [{"title": "{models}", "match": {"models": "main"}}],
     }
-    table = tables.figure_index(settings(config, "table6"), None)
+    table = index(config)
     assert list(table.columns) == ["OLMo-30M"]
     found = [", ".join(cells) for cells in table.to_numpy().tolist()]
     assert found[0].startswith("Figure 6, Figure 32, Figure 33") and found[1] == "Figure 3"
@@ -178,7 +203,7 @@ def test_latex_keeps_braces():
 # --- Amuro & Char ---------------------------------------------------------------------------------
 
 STUDY = "amuro_char"
-CHECKPOINTS = CONFIG[STUDY]["checkpoints"]
+CHECKPOINTS = PAPERS[STUDY]["checkpoints"]
 
 
 def scores(base: float, tuned: float, task: str = "mnli", evaluation: str = "xsum") -> list[dict]:
@@ -230,7 +255,7 @@ PAIRS = (
 
 
 def test_gains_are_means_by_checkpoint_in_the_order_of_pretraining():
-    table = tables.CONTENTS["mean_gains"](GAINS, measured(*PARTS)[::-1])
+    table = TABLES["mean_gains"].tabulate(measured(*PARTS)[::-1], GAINS)
     assert list(table.index) == CHECKPOINTS and table.index.name == "Checkpoint"
     assert list(table.columns) == ["once", "twice"]
     first, second = [0.251 + 0.01 * i for i in range(8)], [-0.125 + 0.01 * i for i in range(8)]
@@ -240,7 +265,7 @@ def test_gains_are_means_by_checkpoint_in_the_order_of_pretraining():
 
 
 def test_transfer_is_tested_on_one_mean_for_each_pair():
-    table = tables.CONTENTS["transfer"](TRANSFER, measured(*PAIRS))
+    table = TABLES["transfer"].tabulate(measured(*PAIRS), TRANSFER)
     ratios = [(0.25 + 0.01 * i) / 0.5 for i in range(8)] + [
         (0.01 * i - 0.25) / 0.5 for i in range(8)
     ]
@@ -260,7 +285,7 @@ def test_transfer_is_tested_on_one_mean_for_each_pair():
 
 
 def test_the_cells_of_transfer_are_a_row_for_each_pair():
-    table = tables.CONTENTS["transfer_cells"](TRANSFER, measured(*PAIRS))
+    table = TABLES["transfer_cells"].tabulate(measured(*PAIRS), TRANSFER)
     assert list(table.columns) == ["direction", *CHECKPOINTS]
     assert list(table.index) == [
         "mnli to xsum",
@@ -288,7 +313,7 @@ def test_a_base_of_zero_is_one_line(tmp_path):
 
 
 def test_the_tasks_of_a_study_stand_in_its_order_with_titles(config):
-    table = tables.CONTENTS["study_tasks"](settings(config, "table1", STUDY), None)
+    table = TABLES["study_tasks"].tabulate(None, settings(config, "table1", STUDY))
     own = config[STUDY]["tasks"]
     assert list(table.index) == [task["title"] for task in own.values()]
     assert list(table.columns) == [
@@ -307,13 +332,13 @@ def test_the_tasks_of_a_study_stand_in_its_order_with_titles(config):
     config[STUDY]["evaluations"]["rte"]["title"] = "R."
     config[STUDY]["trained_on"]["mnli"] = "M."
     config[STUDY]["tasks"]["inference"] |= {"learning_rate": 2.0e-5, "in_domain": ["rte"]}
-    table = tables.CONTENTS["study_tasks"](settings(config, "table1", STUDY), None)
+    table = TABLES["study_tasks"].tabulate(None, settings(config, "table1", STUDY))
     assert list(table.loc["Natural language inference"]) == ["M.", "R.", "R., GPT3NLI", "2e-05"]
 
 
 def test_the_prompts_of_a_study_are_those_of_the_configuration(config):
     config[STUDY]["tasks"]["inference"]["prompts"]["instruction"] = "So: {premise}?"
-    table = tables.CONTENTS["study_prompts"](settings(config, "table3", STUDY), None)
+    table = TABLES["study_prompts"].tabulate(None, settings(config, "table3", STUDY))
     own = [task for task in config[STUDY]["tasks"].values() if task["prompts"]]
     assert list(table.index) == [task["title"] for task in own] and len(own) == 4
     assert set(table.columns) == {"Default", "Instruction", "Input output", "Expected output"}
@@ -327,8 +352,8 @@ def test_the_prompts_of_a_study_are_those_of_the_configuration(config):
 @pytest.mark.parametrize(
     ("chosen", "parts"),
     [
-        (settings(CONFIG, "table1", STUDY), None),
-        (settings(CONFIG, "table3", STUDY), None),
+        (settings(PAPERS, "table1", STUDY), None),
+        (settings(PAPERS, "table3", STUDY), None),
         (GAINS, PARTS),
         (TRANSFER, PAIRS),
         (TRANSFER | {"content": "transfer_cells"}, PAIRS),

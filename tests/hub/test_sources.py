@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from configuration import PAPERS, catalogue_of
+from configuration import PAPERS, catalogue_of, targets_of
 from local_hub import Handler, on_hub, run_on_hub, serve
 
 from overtrain.hub import client, sources
@@ -250,8 +250,8 @@ def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
-    catalogue = catalogue_of(CONFIG)
-    asked = catalogue.sources
+    targets = targets_of(CONFIG)
+    asked = targets.sources
     for model in ("OLMo-1B", "OLMo-2-7B", "LLM360-Amber"):
         for name, point in CONFIG["models"][model]["hub"]["checkpoints"].items():
             found = asked[f"models.{model}.hub.checkpoints.{name}"]
@@ -274,7 +274,7 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
                 size = next(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in level)
                 level, parts = level[".".join(parts[:size])], parts[size:]
             assert level == source[what]
-    assert catalogue.check_first() == ["results/sources.json"]
+    assert targets.check_first() == ["results/sources.json"]
 
 
 def test_stand_ins_are_trained_here_and_not_asked_for() -> None:
@@ -282,7 +282,7 @@ def test_stand_ins_are_trained_here_and_not_asked_for() -> None:
     for name in ("released", "released_1b", "released_7b", "released_amber", "perturbed"):
         config["model_sets"][name] = ["OLMo-10K-hub"]
     catalogue = catalogue_of(config)
-    assert not any(key.startswith("models.") for key in catalogue.sources)
+    assert not any(key.startswith("models.") for key in targets_of(config).sources)
     assert catalogue.sources_of("models", "OLMo-10K-hub") == {}
     trained = "results/checkpoints/OLMo-10K/0.84M"
     assert catalogue.stands_in("OLMo-10K-hub", "0.84M") == [trained]
@@ -291,9 +291,9 @@ def test_stand_ins_are_trained_here_and_not_asked_for() -> None:
 
 def test_a_figure_more_changes_the_slice_and_little_of_it_is_printed() -> None:
     config = json.loads(json.dumps(CONFIG))
-    before = catalogue_of(config).sources_slice()
+    before = targets_of(config).sources_slice()
     config["task_sets"]["hh"] = ["alpaca"]
-    assert catalogue_of(config).sources_slice() != before
+    assert targets_of(config).sources_slice() != before
     assert len(before) < 200
 
 

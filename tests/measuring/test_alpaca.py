@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from overtrain import PipelineError
 from overtrain.measuring import alpaca, responses
-from overtrain.measuring.alpaca import judge_sweep, length_controlled, win_rates
+from overtrain.measuring.alpaca import Run, judge_sweep, length_controlled, win_rates
 from overtrain.measuring.judges import FIRST, SECOND, TIE, Question, Verdict
 from overtrain.records import measurements
 
@@ -54,10 +55,8 @@ def sweep(
     """Verdicts, and measurements by run, metric and split."""
     verdicts, rows = judge_sweep(
         PROMPTS,
-        {run: RUNS[run] for run in answers},
-        answers,
+        {run: Run(RUNS[run], own, run == of_reference) for run, own in answers.items()},
         reference,
-        of_reference,
         judge,
         path / "state.jsonl",
         IDENTITY,
@@ -239,6 +238,50 @@ def test_rates_of_a_run_take_its_lengths(tmp_path):
     longer = np.array([len(a) - 20 for a in own], float)
     scores = np.array([float(n % 2 or n == 4) for n in range(40)])
     assert controlled["value"] == length_controlled(scores, longer)[0]
+
+
+@pytest.mark.filterwarnings("ignore:pkg_resources is deprecated", "ignore::FutureWarning")
+@pytest.mark.parametrize(("slope", "shift"), [(1, 0.3), (0, -0.5), (-2, 0), (1, -2.5)])
+def test_rates_are_those_of_the_package_alpaca_eval(slope, shift, tmp_path, monkeypatch):
+    import sklearn
+    from alpaca_eval.metrics import glm_winrate
+
+    draw, n = np.random.default_rng(0), 805
+    own, other = (draw.integers(20, longest, n) for longest in (400, 300))
+    longer = (own - other).astype(float)
+    wins = 1 / (1 + np.exp(-shift - slope * np.tanh(longer / longer.std(ddof=1))))
+    first, second = (draw.random((2, n)) < wins).astype(int)
+    names = ("reference", "run")
+    verdicts = [
+        {"prompt": place, "order": order, "verdict": names[won]}
+        for order, both in zip(alpaca.ORDERS, (first, second), strict=True)
+        for place, won in enumerate(both)
+    ]
+    texts = {"output_1": ["b" * k for k in other], "output_2": ["a" * k for k in own]}
+    rows = win_rates(verdicts, texts["output_2"], texts["output_1"], dict(learning_rate=1, seed=0))
+    raw, controlled = (next(r for r in rows if r["metric"] == m) for m in alpaca.METRICS[:2])
+
+    # The difficulty of the instructions, which it would fetch, is not in the model that is fitted.
+    table = pd.DataFrame({"model": "x", "index": range(n), "instruction_difficulty": 0.0})
+    table.to_csv(tmp_path / "difficulty.csv", index=False)
+    monkeypatch.setattr(glm_winrate, "hf_hub_download", lambda **_: tmp_path / "difficulty.csv")
+    named = {"index": range(n), "generator_1": "reference", "generator_2": "run"}
+    preference = {"preference": 1 + (first + second) / 2}  # 1: the first output, 2: the second
+    with sklearn.config_context():  # which it changes
+        theirs = glm_winrate.get_length_controlled_winrate(
+            pd.DataFrame(named | texts | preference),
+            "length_controlled_minimal",
+            save_weights_dir=None,
+            is_add_glm_preference_inplace=False,
+        )
+    assert 100 * raw["value"] == pytest.approx(theirs["win_rate"], abs=1e-9)
+    assert 100 * raw["stderr"] == pytest.approx(theirs["standard_error"], abs=1e-9)
+    assert raw["n"] == theirs["n_total"] == n
+    # Its L1 penalty shrinks the rate itself as well; ours is a prior on the slope alone.
+    rate = theirs["length_controlled_winrate"] / 100
+    assert abs(controlled["value"] - rate) < 0.6 * controlled["stderr"]
+    if slope:
+        assert abs(controlled["value"] - raw["value"]) > 2 * controlled["stderr"]  # it matters
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, OlmoConfig, OlmoForCausalLM
 
 from overtrain import PipelineError
 from overtrain.data import tokenizer
-from overtrain.measuring import generate
-from overtrain.measuring.generate import Decoding, respond, uses_vllm
-from overtrain.measuring.judges import FIRST, SECOND, Question, Template, open_judge
+from overtrain.measuring.generate import Decoding, respond
+from overtrain.measuring.harness import uses_vllm
+from overtrain.measuring.judges import FIRST, SECOND, Question, Template, by_length, open_judge
 
 CHAT = (
     "{% for message in messages %}{{ '<' + message['role'][0] + '>' + message['content'] }}"
@@ -108,27 +110,37 @@ def test_what_cannot_answer_is_one_line(folder, tmp_path):
     assert "not installed" in line
 
 
+# As much of vLLM as lm-eval takes of it; an answer is the prompt's last two tokens.
 VLLM = """
 import os
+import sys
+from types import ModuleType, SimpleNamespace
+
 processes = os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"]
 
 class LLM:
-    def __init__(self, model, **settings):
-        assert processes == "0"
+    def __init__(self, model, dtype, **settings):
+        assert processes == "0" and dtype == "bfloat16"
+        self.tokenizer = get_tokenizer(model)
+        self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=96))
 
-    def generate(self, prompts, greedy):
-        ids = [prompt["prompt_token_ids"] for prompt in prompts]
-        return [Output([Answer(i[-2:] + greedy["stop_token_ids"])]) for i in ids]
+    def generate(self, prompts, sampling_params, **_):
+        return [self.answer(*one) for one in zip(prompts, sampling_params, strict=True)]
 
-class Output:
-    def __init__(self, outputs):
-        self.outputs = outputs
+    def answer(self, prompt, greedy):
+        assert greedy["temperature"] == 0 and greedy["skip_special_tokens"]
+        text = self.tokenizer.decode(prompt["prompt_token_ids"][-2:])
+        return SimpleNamespace(outputs=[SimpleNamespace(text=text * greedy["max_tokens"])])
 
-class Answer:
-    def __init__(self, token_ids):
-        self.token_ids = token_ids
+def get_tokenizer(name, **_):
+    from transformers import AutoTokenizer
+    return AutoTokenizer.from_pretrained(name)
 
-SamplingParams = dict
+SamplingParams = TokensPrompt = LoRARequest = dict
+for name in ("vllm.lora", "vllm.lora.request", "vllm.tokenizers"):
+    sys.modules[name] = ModuleType(name)
+sys.modules["vllm.lora.request"].LoRARequest = dict
+sys.modules["vllm.tokenizers"].get_tokenizer = get_tokenizer
 """
 
 
@@ -136,7 +148,6 @@ def test_vllm_stays_in_this_process_and_is_chosen_where_it_can_be(
     folder, tmp_path, monkeypatch, capsys
 ):
     assert not uses_vllm("auto", cuda=True) and not uses_vllm("hf", cuda=True)
-    assert capsys.readouterr().out == "backend: transformers\n" * 2
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     (tmp_path / "vllm-0.dist-info").mkdir()
     (tmp_path / "vllm-0.dist-info/METADATA").write_text("Name: vllm\nVersion: 0\n")
@@ -146,10 +157,11 @@ def test_vllm_stays_in_this_process_and_is_chosen_where_it_can_be(
     assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"  # is left alone
     assert uses_vllm("auto", cuda=True)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    capsys.readouterr()
-    assert respond(folder, PROMPTS[:2], Decoding(8, 1, "vllm"), CPU) == ["a>"] * 2
+    assert respond(folder, PROMPTS[:2], Decoding(3, 1, "vllm"), CPU) == ["a>a>a>"] * 2
     assert "backend: vllm" in capsys.readouterr().out
-    del sys.modules["vllm"]
+    for module in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
+        del sys.modules[module]
+    del sys.modules["lm_eval.models.vllm_causallms"]
 
 
 def test_a_tokenizer_without_padding_answers_the_same(folder, tmp_path):
@@ -159,9 +171,28 @@ def test_a_tokenizer_without_padding_answers_the_same(folder, tmp_path):
     assert respond(bare, PROMPTS, how, CPU) == respond(folder, PROMPTS, how, CPU)
 
 
+def test_a_checkpoints_own_way_to_generate_changes_nothing(folder, tmp_path):
+    other = chat_model(tmp_path / "other", 96)
+    own = {"do_sample": True, "eos_token_id": 5, "repetition_penalty": 3.0, "temperature": 2.0}
+    (other / "generation_config.json").write_text(json.dumps(own))
+    how = Decoding(24, 8)
+    assert respond(other, PROMPTS, how, CPU) == respond(folder, PROMPTS, how, CPU)
+
+
+def test_nothing_is_put_before_what_the_template_says(folder, tmp_path):
+    marking = chat_model(tmp_path / "marking", 96)
+    encoder = Tokenizer.from_file(str(marking / "tokenizer.json"))
+    mark = ("#", encoder.token_to_id("#"))
+    encoder.post_processor = TemplateProcessing(single="# $A", special_tokens=[mark])
+    encoder.save(str(marking / "tokenizer.json"))
+    assert AutoTokenizer.from_pretrained(marking)("a").input_ids[0] == mark[1]
+    how = Decoding(24, 8)
+    assert respond(marking, PROMPTS, how, CPU) == respond(folder, PROMPTS, how, CPU)
+
+
 def test_without_an_end_of_text_it_is_one_line(tmp_path):
     endless = chat_model(tmp_path / "endless", 64, eos_token=None, pad_token=None)
-    assert "ends a text" in error_line(lambda: respond(endless, ["a"], Decoding(8, 1), CPU))
+    assert "no end of text" in error_line(lambda: respond(endless, ["a"], Decoding(8, 1), CPU))
 
 
 # --- the judge that is a local model --------------------------------------------------------------
@@ -207,4 +238,4 @@ def test_a_local_judge_with_too_small_a_context_is_one_line(folder):
 
 def test_batches_are_by_length_the_longest_first():
     encoded = [[0] * n for n in (3, 9, 1, 7, 5)]
-    assert generate.by_length(encoded, 2) == [[1, 3], [4, 0], [2]]
+    assert by_length(encoded, 2) == [[1, 3], [4, 0], [2]]

@@ -17,7 +17,8 @@ import yaml
 from local_hub import on_hub, serve
 from test_generate import chat_model
 
-from overtrain.config.catalogue import Catalogue
+from overtrain.config.files import load
+from overtrain.configuration import catalogue_of
 from overtrain.data import prompts
 from overtrain.measuring import responses
 from overtrain.records import measurements
@@ -35,11 +36,8 @@ exec {python} {server} $6
 def answered(repository: Path, tmp_path: Path) -> Path:
     """A copy of the repository in which all runs of a sweep, and the reference, have answered."""
     copy = Path(shutil.copytree(repository, tmp_path / "copy", symlinks=True))
-    config = yaml.safe_load((copy / "config.yaml").read_text())
-    overlay = yaml.safe_load((copy / "profiles/demo/overlay.yaml").read_text())
-    config["instruction_recipes"]["instruct"] |= overlay["instruction_recipes"]["instruct"]
-    config["evaluations"]["alpaca"]["reference"] |= overlay["evaluations"]["alpaca"]["reference"]
-    catalogue = Catalogue(config)
+    layers = load(copy, yaml.safe_load((copy / "profiles/demo/overlay.yaml").read_text()))
+    catalogue = catalogue_of(layers.config, layers.paper_task_sets)
     texts = [f"Say {n}." for n in range(6)]
     rows = [{"instruction": text, "dataset": "test", "answer": None} for text in texts]
     path = copy / "results/prompts/held_out_pieces.parquet"

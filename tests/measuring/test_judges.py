@@ -155,8 +155,10 @@ TROUBLE = {"error": 0.1, "limit": 0.1, "reset": 0.05, "cut": 0.05, "stall": 0.05
 
 
 def test_a_server_that_fails_and_stalls_loses_no_verdict():
-    with serve(**TROUBLE) as server:
+    started = time.monotonic()
+    with serve(seconds=60, **TROUBLE) as server:
         verdicts = ask(server.base_url)
+    assert time.monotonic() - started < 30  # it waits for no stalled answer to its end
     assert [v.choice for v in verdicts] == RIGHT
     assert set(server.kinds) == {"answer", *TROUBLE}  # all of it happened
     assert max(server.answered.values()) == 1
@@ -187,6 +189,26 @@ def test_an_endpoint_that_is_down_ends_the_job_in_one_line():
     with serve() as server:
         gone = server.base_url
     assert "APIConnectionError" in error_line(lambda: ask(gone, QUESTIONS[:2], retries=1))
+
+
+def test_a_question_without_an_answer_ends_the_job_after_all_others():
+    def opinion(content: str) -> str:
+        if "Say 7." in content:
+            raise ConnectionError
+        return longer(content)
+
+    verdicts = {}
+
+    def collect(base_url: str) -> None:
+        with open_judge("test", SETTINGS | {"base_url": base_url, "retries": 2}) as judge:
+            for place, verdict in judge.ask(QUESTIONS):
+                verdicts[place] = verdict.choice
+
+    with serve(opinion) as server:
+        line = error_line(lambda: collect(server.base_url))
+        asked = sum("Say 7." in r["messages"][-1]["content"] for r in server.requests)
+    assert "1 questions without an answer after 3 requests each" in line and asked == 3
+    assert verdicts == {n: right for n, right in enumerate(RIGHT) if n != 7}
 
 
 def test_retry_after_is_waited_for():
@@ -320,7 +342,7 @@ SERVER = f"sleep 300 & exec {sys.executable} {Path(__file__).parents[1] / 'judge
 
 def gone(pid: int) -> bool:
     """Whether no process of the group is left."""
-    for _ in range(100):
+    for _ in range(500):  # ten seconds: they are killed at once, and reaped when init gets to it
         try:
             os.killpg(pid, 0)
         except ProcessLookupError:

@@ -58,11 +58,12 @@ def test_an_aggregate_holds_the_rows_of_its_kind_and_of_the_values_asked_for(tmp
     write(rows, tmp_path / "published.parquet", {"from": "there"})
     write([row(own, "accuracy", 3.0)], tmp_path / "ours.parquet", {"from": "here"})
     files = [tmp_path / "published.parquet", tmp_path / "ours.parquet"]
+    kind = {"metric": ["accuracy", "rouge_l"], "selection": ["base", "last"]}
     only = {"evaluation": ["paws"], "prompt": ["default"], "shots": [4, None]}
-    table = aggregate(files, "scores_by_checkpoint", only, tmp_path / "all.parquet", {"rule": "a"})
+    table = aggregate(files, kind | only, tmp_path / "all.parquet", {"rule": "a"})
     assert table["value"].to_pylist() == [1.0, 2.0, 3.0]
     assert read(tmp_path / "all.parquet")["value"].to_pylist() == [1.0, 2.0, 3.0]
-    table = aggregate(files, "scores_by_checkpoint", {}, tmp_path / "more.parquet", {})
+    table = aggregate(files, kind, tmp_path / "more.parquet", {})
     assert len(table) == 6  # all but another selection and metric
     origin = read_provenance(tmp_path / "all.parquet")
     sources = {path: source["provenance"] for path, source in origin.pop("sources").items()}

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from configuration import PAPERS, catalogue_of
+from configuration import PAPERS, targets_of
 
 from overtrain import PipelineError
-from overtrain.figures import study_tables
 from overtrain.figures.aggregate import aggregate
-from overtrain.figures.plots import PLOTS, plt
+from overtrain.figures.drawing.axes import plt
+from overtrain.figures.kinds import FIGURES, TABLES
 from overtrain.records import measurements
 from overtrain.records.provenance import sha256
 from overtrain.studies import amuro_char
@@ -25,9 +25,9 @@ from overtrain.studies.amuro_char import mean_gains, ratios, with_base
 
 ROOT = Path(__file__).parents[2]
 CONFIG = PAPERS
-CATALOGUE = catalogue_of(CONFIG)
+TARGETS = targets_of(CONFIG)
 PAPER = "amuro_char"
-SETTINGS = json.loads(CATALOGUE.reading_slice(PAPER))
+SETTINGS = json.loads(TARGETS.catalogue.reading_slice(PAPER))
 CHECKPOINTS = SETTINGS["checkpoints"]
 ALL, OFFICIAL, INSTRUCTION = amuro_char.FILES
 
@@ -69,22 +69,17 @@ def rows_of(measured, tmp_path):
     """The rows of a figure or table, as rule aggregate makes them."""
 
     def rows(target: str) -> pd.DataFrame:
-        slice_ = json.loads(CATALOGUE.aggregate_slice(PAPER, target))
+        slice_ = json.loads(TARGETS.aggregate_slice(PAPER, target))
         output = tmp_path / f"{target}.parquet"
-        aggregate([measured], slice_["plot"], slice_["only"], output, {})
+        aggregate([measured], slice_["rows"], output, {})
         return measurements.read(output).to_pandas()
 
     return rows
 
 
 def table(rows_of, name: str) -> pd.DataFrame:
-    settings = json.loads(CATALOGUE.table_slice(PAPER, name))
-    contents = {
-        "mean_gains": study_tables.gains,
-        "transfer": study_tables.transfer,
-        "transfer_cells": study_tables.transfer_cells,
-    }
-    return contents[settings["content"]](settings, rows_of(name))
+    settings = json.loads(TARGETS.table_slice(PAPER, name))
+    return TABLES[settings["content"]].tabulate(rows_of(name), settings)
 
 
 def test_copies_are_the_files_that_are_pinned(released):
@@ -262,8 +257,8 @@ SCORES = [f for f, own in CONFIG["figures"][PAPER].items() if own["plot"] == "sc
 
 @pytest.mark.parametrize("figure", SCORES)
 def test_a_figure_shows_every_checkpoint_of_every_cell_that_was_released(rows_of, figure):
-    settings = json.loads(CATALOGUE.figure_slice(PAPER, figure))
-    _, drawn = PLOTS[settings["plot"]](rows_of(figure), settings)
+    settings = json.loads(TARGETS.figure_slice(PAPER, figure))
+    _, drawn = FIGURES[settings["plot"]].draw(rows_of(figure), settings)
     plt.close("all")
     drawn = drawn.astype({"task": object}).where(drawn.notna(), None)
     found = set(drawn[["evaluation", "task", "prompt", "checkpoint"]].itertuples(index=False))
@@ -271,7 +266,7 @@ def test_a_figure_shows_every_checkpoint_of_every_cell_that_was_released(rows_of
         (cell["evaluation"], task, prompt, checkpoint)
         for cell in settings["cells"]
         for task in (cell["task"], None)
-        for prompt in settings.get("prompts", ["default"])
+        for prompt in settings["prompts"]
         for checkpoint in CHECKPOINTS
     }
     assert wanted - found == GAPS.get(figure, set())
@@ -279,8 +274,8 @@ def test_a_figure_shows_every_checkpoint_of_every_cell_that_was_released(rows_of
 
 
 def test_the_base_figure_has_a_score_for_every_data_set_and_checkpoint(rows_of):
-    settings = json.loads(CATALOGUE.figure_slice(PAPER, "fig02"))
-    _, drawn = PLOTS[settings["plot"]](rows_of("fig02"), settings)
+    settings = json.loads(TARGETS.figure_slice(PAPER, "fig02"))
+    _, drawn = FIGURES[settings["plot"]].draw(rows_of("fig02"), settings)
     plt.close("all")
     assert not drawn.duplicated(["evaluation", "checkpoint"]).any()
     assert len(drawn) == 12 * len(CHECKPOINTS) and drawn.task.isna().all()

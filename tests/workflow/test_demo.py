@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from overtrain.figures import plots_controlled
+from overtrain.figures.drawing.perplexity import over_seeds
 
 BUDGETS = ("0.84M", "1.68M", "3.37M", "6.75M", "13.5M")
 TASK = "sympy_docs"
@@ -70,7 +70,7 @@ def by_budget(data: pd.DataFrame, selection: str, quantity: str, line: str) -> p
     """Mean perplexity, or its change: a column for each budget in order, a row for each line."""
     data = data[data.metric == "perplexity"]
     runs = data[data.selection == selection]
-    table = plots_controlled.over_seeds(runs, data, quantity, [line, "tokens"])
+    table = over_seeds(runs, data, quantity, [line, "tokens"])
     return table.pivot(index=line, columns="tokens", values="mean")
 
 

@@ -23,9 +23,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from configuration import PAPERS
 
-from overtrain.config.catalogue import WITH_STATISTICS
-from overtrain.config.files import load
+from overtrain.figures.kinds import FIGURES as KINDS
 from overtrain.records import measurements
 from overtrain.records.provenance import sha256
 
@@ -391,10 +391,10 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
         found = contents(finished / "results" / kind / "overtrained")
         assert set(found) == set(names)
         assert all(size > 100 for size, _ in found.values())
-    settings = load(finished, {}).config["figures"]["overtrained"]
+    settings = PAPERS["figures"]["overtrained"]
     for figure in set(FIGURES) - {"fig07"}:
         rows = pd.read_csv(finished / f"results/aggregates/overtrained/{figure}.statistics.csv")
-        assert bool(len(rows)) == (settings[figure]["plot"] in WITH_STATISTICS)
+        assert bool(len(rows)) == bool(KINDS[settings[figure]["plot"]].modification)
         assert rows.rise.notna().all() and set(rows.budgets) <= {2}
     jobs = chains(10) | tuned(8) | SHARED | DRAWN  # two budgets: five recipes, four runs
     jobs["finetune"] += 1  # the direction's run

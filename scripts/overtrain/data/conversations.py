@@ -106,7 +106,9 @@ def prompt_key(messages: Messages) -> str:
 
 def read(rows: list[dict], kind: str) -> tuple[list[dict], Counter]:
     """{"messages", "dataset"} of each row that is a conversation, once each; why others are not."""
-    found, left_out, seen = [], Counter(), set()
+    found: list[dict] = []
+    left_out: Counter[str] = Counter()
+    seen = set()
     for row in rows:
         try:
             messages = conversation(row, kind)
@@ -129,7 +131,7 @@ def disjoint(examples: dict[str, list[dict]], sizes: dict[str, int]) -> dict[str
     that the source lacks is taken from its training rows, which come in the order of the draw.
     """
     taken: set[str] = set()
-    splits = {}
+    splits: dict[str, list[dict]] = {}
     for split in ("test", "validation", "train"):  # training yields to the others
         own: set[str] = set()
         chosen = splits[split] = []
@@ -147,7 +149,7 @@ def disjoint(examples: dict[str, list[dict]], sizes: dict[str, int]) -> dict[str
 # --- what the manifest says -----------------------------------------------------------------------
 
 
-def spread(values: list[int]) -> dict[str, float]:
+def spread(values: list[int]) -> dict[str, float | dict[str, float]]:
     """Mean, quantiles and largest of a list of counts."""
     quantiles = np.quantile(values, QUANTILES)
     own = {f"{q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}

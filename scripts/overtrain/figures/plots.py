@@ -1,4 +1,4 @@
-"""The figures: each kind's function returns the axes it drew and the table of what is on them.
+"""A figure's files: what its kind draws, with its title and scale, and the table of what is on it.
 
 Lines are means over seeds, bands one standard deviation.
 """
@@ -9,39 +9,10 @@ import textwrap
 from pathlib import Path
 
 import pandas as pd
-import seaborn as sns
 
-from overtrain.figures import (
-    plots_amuro_char,
-    plots_controlled,
-    plots_released,
-    plots_schematic,
-    plots_theory,
-)
-from overtrain.figures.axes import plt
+from overtrain.figures.drawing.axes import plt, sns
+from overtrain.figures.kinds import FIGURES
 from overtrain.records.provenance import whole_file
-
-PLOTS = {
-    "noise_by_tokens": plots_controlled.noise_by_tokens,
-    "learning_rates_by_tokens": plots_controlled.learning_rates_by_tokens,
-    "tuned_by_tokens": plots_controlled.tuned_by_tokens,
-    "optimal_rate_by_tokens": plots_controlled.optimal_rate_by_tokens,
-    "distance_by_learning_rate": plots_controlled.distance_by_learning_rate,
-    "tuned_scores_by_tokens": plots_released.tuned_scores_by_tokens,
-    "rate_scores_by_tokens": plots_released.rate_scores_by_tokens,
-    "sharpness_by_tokens": plots_theory.sharpness_by_tokens,
-    "loss_along_direction": plots_theory.loss_along_direction,
-    "theory_features": plots_theory.theory_features,
-    "theory_noise": plots_theory.theory_noise,
-    "theory_sensitivity": plots_theory.theory_sensitivity,
-    "theory_tradeoff": plots_theory.theory_tradeoff,
-    "schematic_regimes": plots_schematic.schematic_regimes,
-    "base_by_checkpoint": plots_amuro_char.base_by_checkpoint,
-    "scores_by_checkpoint": plots_amuro_char.scores_by_checkpoint,
-    "gains_by_checkpoint": plots_amuro_char.gains_by_checkpoint,
-    "changes_by_evaluation": plots_amuro_char.changes_by_evaluation,
-}
-
 
 TITLE_CHARACTERS = 12  # in an inch of a figure's title
 
@@ -53,7 +24,7 @@ def draw(data: pd.DataFrame | None, settings: dict, pdf: Path) -> None:
     """
     sns.set_theme(context="paper", style="ticks", font_scale=0.9)
     plt.rcParams |= {"pdf.fonttype": 42, "svg.hashsalt": "overtrain", "axes.titlesize": "medium"}
-    figure, drawn = PLOTS[settings["plot"]](data, settings)
+    figure, drawn = FIGURES[settings["plot"]].draw(data, settings)
     scale = f" ({settings['scale']})" if settings["scale"] else ""
     width = int(TITLE_CHARACTERS * figure.get_figwidth())
     figure.suptitle(textwrap.fill(settings["title"] + scale, width, break_on_hyphens=False))

@@ -59,14 +59,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overtrain.config.catalogue import WITH_STATISTICS
 from overtrain.records.provenance import seed_of, whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-MODIFICATIONS = dict(zip(WITH_STATISTICS, ("noise", "fixed", "tuned"), strict=True))
 SERIES = ["model", "task", "recipe", "evaluation", "split"]
 IDENTITY = [*SERIES, "modification", "learning_rate", "gamma", "scale"]
 INTEGERS = ["budgets", "pretraining_seeds", "seeds", "diverged", "trend_s", "minimum_tokens"]
@@ -80,29 +78,35 @@ COLUMNS += ["held_out", "held_out_fall", "held_out_rise", "fall_p", "rise_p", "a
 COLUMNS += ["u_p", "u_p_holm", "u_p_by", "family", "trend_agrees", "rise_agrees"]
 
 
-def write(aggregate: pa.Table, plot: str, settings: dict | None, path: Path) -> None:
+def write(aggregate: pa.Table, settings: dict | None, path: Path) -> None:
     """Write the statistics of a figure's rows as CSV; without `settings` its header only."""
     with whole_file(path) as temporary:
         if settings is None:
             temporary.write_text(",".join(COLUMNS) + "\n")
             return
-        table = statistics(aggregate.to_pandas(), plot, settings)
+        table = statistics(aggregate.to_pandas(), **settings)
         table.to_csv(temporary, index=False, float_format="%.6g")
 
 
-def statistics(data: pd.DataFrame, plot: str, settings: dict) -> pd.DataFrame:
-    """The table described above, of the rows that a figure of kind `plot` reads.
+def statistics(
+    data: pd.DataFrame,
+    modification: str,
+    bootstrap: int,
+    level: float,
+    evaluations: list[str] | None = None,
+) -> pd.DataFrame:
+    """The table described above, of the rows that a figure reads.
 
-    settings: `bootstrap`, the number of resamples, `level` of their intervals, and `evaluations`,
-    those that the figure shows, if it reads others too.
+    modification: noise, fixed or tuned; bootstrap: the number of resamples; level: that of their
+    intervals; evaluations: those that the figure shows, if it reads others too.
     """
     import pandas as pd  # not needed where only the header is written
 
     rows = []
-    runs = modified(data, plot)
-    settings = dict(settings)
-    if shown := settings.pop("evaluations", None):
-        runs = runs[runs.evaluation.isin(shown)]
+    runs = modified(data, modification)
+    resampling = {"bootstrap": bootstrap, "level": level}
+    if evaluations is not None:
+        runs = runs[runs.evaluation.isin(evaluations)]
     for model, own in runs.groupby("model"):
         base = data[(data.model == model) & (data.selection == "base")]
         tokens, pretraining_seeds = np.unique(base.tokens), np.unique(base.pretraining_seed)
@@ -120,18 +124,18 @@ def statistics(data: pd.DataFrame, plot: str, settings: dict) -> pd.DataFrame:
             counts = dict(zip(("pretraining_seeds", "seeds", "budgets"), shape, strict=True))
             rows.append(named | counts | {"diverged": int(group.value.isna().sum())})
             if np.isfinite(changes).all():
-                rows[-1] |= effects(named, tokens, values, changes, settings)
+                rows[-1] |= effects(named, tokens, values, changes, resampling)
     table = pd.DataFrame(rows, columns=COLUMNS)
     return with_agreement(with_correction(table)).astype(dict.fromkeys(INTEGERS, "Int64"))
 
 
-def modified(data: pd.DataFrame, plot: str) -> pd.DataFrame:
+def modified(data: pd.DataFrame, modification: str) -> pd.DataFrame:
     """Reported rows of modified models, with IDENTITY's columns and their checkpoint's `base`."""
-    from overtrain.figures.summaries import best_rates, scores
+    from overtrain.figures.drawing.summaries import best_rates, scores
 
     reported = scores(data).rename(columns={"metric": "scale"})
-    runs = reported[reported.selection != "base"].assign(modification=MODIFICATIONS[plot])
-    if plot == "tuned_by_tokens":
+    runs = reported[reported.selection != "base"].assign(modification=modification)
+    if modification == "tuned":
         best = best_rates(data)
         runs = runs.merge(best, on=list(best.columns)).assign(learning_rate=np.nan)
     key = [*SERIES, "checkpoint", "scale"]
@@ -141,7 +145,7 @@ def modified(data: pd.DataFrame, plot: str) -> pd.DataFrame:
 
 
 def effects(
-    identity: dict, tokens: np.ndarray, values: np.ndarray, changes: np.ndarray, settings: dict
+    identity: dict, tokens: np.ndarray, values: np.ndarray, changes: np.ndarray, resampling: dict
 ) -> dict:
     """Columns of one row, from finite (pre-training seeds, seeds, budgets) values and changes."""
     noise = identity["modification"] == "noise"
@@ -159,9 +163,9 @@ def effects(
         found["rise_relative"] = found["rise"] / curve[lowest]
     if several:
         # Perplexity and loss see the same resamples.
-        name = [None if v != v else v for k, v in identity.items() if k != "scale"]
+        name: list = [None if v != v else v for k, v in identity.items() if k != "scale"]
         generator = np.random.default_rng(seed_of("bootstrap", *name))
-        found |= bootstrap(tokens, values, generator, **settings)
+        found |= bootstrap(tokens, values, generator, **resampling)
         found["resampled"] = f"{' and '.join(several)} seeds" + " only" * (len(several) == 1)
         found |= arms(values.mean(1) if values.shape[0] > 1 else values[0])
         found["held_out"] = f"{several[0]} seeds"

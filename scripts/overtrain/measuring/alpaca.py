@@ -13,6 +13,7 @@ rate that it gives at no difference.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,20 +39,26 @@ SPLITS = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2
 METRICS = ("win_rate", "length_controlled_win_rate", "invalid_verdicts")
 
 
+@dataclass(frozen=True)
+class Run:
+    """One of a sweep: its learning rate and seed, and its answers, None if it diverged."""
+
+    settings: dict
+    answers: list[str] | None
+    is_reference: bool = False
+
+
 def judge_sweep(
     prompts: list[dict],
-    runs: dict[str, dict],
-    answers: dict[str, list[str] | None],
+    runs: dict[str, Run],
     reference: list[str] | None,
-    of_reference: str | None,
     judge: Judge,
     path: Path,
     identity: dict,
 ) -> tuple[list[dict], list[dict]]:
-    """Verdicts (rows of VERDICTS) and measurements of every run of a sweep.
+    """Verdicts (rows of VERDICTS) and measurements of every run of a sweep, by the run's name.
 
-    runs: learning rate and seed by the run's name; answers: by name, None if the run diverged;
-    of_reference: the name of the reference run where it is of this sweep; path, identity: where
+    reference: the answers of the reference run, of this sweep or of another; path, identity: where
     valid verdicts are kept, and the columns that the measurements share.
     """
     if reference is None:
@@ -59,18 +66,22 @@ def judge_sweep(
             "the reference run diverged: name another one in evaluations.alpaca.reference, or "
             f"another checkpoint in models.{identity['model']}.reference"
         )
-    compared = {run: own for run, own in answers.items() if own is not None and run != of_reference}
+    compared = {
+        name: run.answers
+        for name, run in runs.items()
+        if run.answers is not None and not run.is_reference
+    }
     verdicts = compare(prompts, compared, reference, judge, path)
-    of_run: dict[str, list[dict]] = {run: [] for run in compared}
+    of_run: dict[str, list[dict]] = {name: [] for name in compared}
     for verdict in verdicts:
         of_run[verdict["run"]].append(verdict)
     rows = []
-    for run, settings in runs.items():
-        own = identity | settings | {"selection": "last"}
-        if run == of_reference:
+    for name, run in runs.items():
+        own = identity | run.settings | {"selection": "last"}
+        if run.is_reference:
             rows += fixed_rates(0.5, len(prompts), own | {"selection": "reference"})
-        elif run in compared:
-            rows += win_rates(of_run[run], compared[run], reference, own)
+        elif name in compared:
+            rows += win_rates(of_run[name], compared[name], reference, own)
         else:
             rows += fixed_rates(np.nan, len(prompts), own)
     return verdicts, rows
@@ -90,16 +101,16 @@ def compare(
     gives no valid verdict at all.
     """
     kept = Verdicts(path, judge.identity)
-    asked = {}  # (run, prompt, order): the key of its question; None for equal answers
+    asked: dict[tuple[str, int, str], str] = {}  # keys of questions; none for equal answers
     questions: dict[str, Question] = {}
     for run, outputs in answers.items():
         for place, (prompt, own, other) in enumerate(zip(prompts, outputs, reference, strict=True)):
             for order in ORDERS:
                 first, second = (own, other) if order == ORDERS[0] else (other, own)
                 question = Question(prompt["instruction"], first, second, prompt["answer"])
-                key = None if own == other else kept.key(question)
+                key = "" if own == other else kept.key(question)
                 asked[run, place, order] = key
-                if key is not None:
+                if key:
                     questions[key] = question
     verdicts = {key: kept.known[key] for key in questions if key in kept.known}
     # In the order of their hash: both orders and all runs mixed, the same mixture each time.

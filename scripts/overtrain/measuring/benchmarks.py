@@ -51,8 +51,8 @@ def prepare(name: str, suite: dict, folder: Path, origin: dict) -> dict:
             version = (described.get("metadata") or {}).get("version")
             tasks[task] = source | {"questions": measured, "version": version, "file": str(path)}
             print(f"{task}: {measured}")
-        files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        hashes = {str(path.relative_to(temporary)): sha256(path) for path in files}
+        whole = sorted(path for path in temporary.rglob("*") if path.is_file())
+        hashes = {str(path.relative_to(temporary)): sha256(path) for path in whole}
         manifest = {
             "files": hashes,
             "lm_eval": metadata.version("lm_eval"),
@@ -105,7 +105,7 @@ def fetched_tables(instead: dict, described: dict) -> tuple[dict, dict[str, pa.T
     """The splits of a data set that a YAML file names; `instead` names a mirror of it."""
     from datasets import load_dataset
 
-    path = instead.get("path", described.get("dataset_path"))
+    path = instead.get("path") or described["dataset_path"]
     name = instead.get("name", described.get("dataset_name"))
     revision = instead.get("revision", "main")
     on_hub = "/" in path and not Path(path).is_dir()

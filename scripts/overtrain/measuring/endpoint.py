@@ -1,8 +1,8 @@
 """A judge behind an API: any endpoint that speaks OpenAI's, or vLLM served by the job itself.
 
-The client retries what passes (429, 5xx, timeouts, broken connections), later each time or when the
-endpoint says. A question that gets no answer even so waits while others do; once nobody is answered
-any more the job ends, with every verdict that it has kept on disk. No answer is ever made up.
+openai's client retries what passes (429, 5xx, timeouts, broken connections), later each time or as
+the endpoint says. A question without an answer even so ends the job once the others have theirs;
+every verdict is kept on disk, so that the next attempt asks what is left. No answer is made up.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
+import openai
 
 from overtrain import PipelineError
 from overtrain.measuring.judges import (
@@ -38,105 +39,81 @@ def open_endpoint(
     name: str, settings: dict, gpus: int = 0, folder: Path | None = None
 ) -> Iterator[Endpoint]:
     """A judge of kind `openai` or `vllm`; that of kind `vllm` is served until the block ends."""
-    if settings["kind"] == "vllm":
-        with (
-            serve(name, settings, gpus, folder) as base_url,
-            Endpoint(name, settings, base_url, "none", folder) as judge,
-        ):
-            yield judge
-        return
-    key = os.environ.get(settings["key"])
+    own = settings["kind"] == "vllm"
+    key = "none" if own else os.environ.get(settings["key"])
     if not key:
         raise PipelineError(f"judges.{name}.key: the environment has no {settings['key']}")
-    with Endpoint(name, settings, settings["base_url"], key) as judge:
-        yield judge
+    server = serve(name, settings, gpus, folder) if own else nullcontext(settings["base_url"])
+    with server as base_url:
+        http = openai.DefaultHttpxClient(
+            event_hooks={"request": [Pace(settings.get("requests_per_minute"))]},  # retries too
+            trust_env=not own,  # no proxy between the job and its own server
+        )
+        with openai.OpenAI(
+            api_key=key,
+            base_url=base_url,
+            timeout=settings["timeout"],
+            max_retries=settings["retries"],
+            http_client=http,
+        ) as client:
+            yield Endpoint(name, settings, client, folder)
 
 
 class Pace:
-    """At most so many requests a minute, evenly spaced, over all threads."""
+    """A wait before each request, over all threads: openai retries, but knows no requests a minute.
+
+    With one question at a time, an answer's own time comes on top.
+    """
 
     def __init__(self, per_minute: float | None):
         self.gap = 60 / per_minute if per_minute else 0.0
-        self.next = 0.0
         self.lock = threading.Lock()
 
     def __call__(self, *_: object) -> None:
         with self.lock:
-            now = time.monotonic()
-            self.next = max(now, self.next) + self.gap
-            delay = self.next - self.gap - now
-        time.sleep(max(0.0, delay))
+            time.sleep(self.gap)
 
 
 class Endpoint:
     """Asks `concurrency` questions at a time; an invalid verdict `attempts` times in all."""
 
     def __init__(
-        self, name: str, settings: dict, base_url: str, key: str, folder: Path | None = None
+        self, name: str, settings: dict, client: openai.OpenAI, folder: Path | None = None
     ):
-        import openai
-
-        self.name, self.settings = name, settings
+        self.name, self.settings, self.client = name, settings, client
         self.template = Template(settings["template"])
         self.identity = identity_of(settings, self.template, folder)
         self.identity["top_logprobs"] = settings["top_logprobs"]
-        pace = Pace(settings.get("requests_per_minute"))
-        self.client = openai.OpenAI(
-            api_key=key,
-            base_url=base_url,
-            timeout=settings["timeout"],
-            max_retries=settings["retries"],
-            http_client=openai.DefaultHttpxClient(
-                event_hooks={"request": [pace]},  # retries are requests too
-                trust_env=settings["kind"] != "vllm",  # no proxy between the job and its own server
-            ),
-        )
-
-    def __enter__(self) -> Endpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.close()
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Verdict]]:
-        """PipelineError if the endpoint is down: many questions in a row, or all, get no answer."""
-        waiting = list(range(len(questions)))
-        concurrency = self.settings["concurrency"]
-        patience = max(8, concurrency)
-        with ThreadPoolExecutor(concurrency) as pool:
-            while waiting:
-                unanswered, failures = [], 0
-                places = iter(waiting)
-                running = {}
-                while True:
-                    if failures < patience:
-                        for place in islice(places, concurrency - len(running)):
-                            running[pool.submit(self.verdict, questions[place])] = place
-                    if not running:
-                        break
-                    for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        place = running.pop(done)
-                        verdict, problem = done.result()
-                        if verdict is None:
-                            unanswered.append(place)
-                            reason = problem
-                            failures += 1
-                        else:
-                            failures = 0
-                            yield place, verdict
-                unanswered += places
-                if len(unanswered) == len(waiting) or failures >= patience:
-                    raise PipelineError(
-                        f"judges.{self.name}: {len(unanswered)} questions without an answer after "
-                        f"{self.settings['retries'] + 1} requests each ({reason}); the verdicts so "
-                        "far are kept: run again to go on"
-                    )
-                waiting = unanswered
+        """PipelineError after all others for questions without an answer; soon if all are."""
+        patience = max(8, self.settings["concurrency"])
+        unanswered = in_a_row = 0
+        pool = ThreadPoolExecutor(self.settings["concurrency"])
+        try:
+            asked = {pool.submit(self.verdict, q): place for place, q in enumerate(questions)}
+            for done in as_completed(asked):
+                try:
+                    verdict = done.result()
+                except openai.APIError as error:
+                    reason = short(error)
+                    unanswered, in_a_row = unanswered + 1, in_a_row + 1
+                    if in_a_row == patience:
+                        break  # the endpoint is down: the other questions would wait for nothing
+                else:
+                    in_a_row = 0
+                    yield asked[done], verdict
+        finally:
+            pool.shutdown(cancel_futures=True)
+        if unanswered:
+            raise PipelineError(
+                f"judges.{self.name}: {unanswered} questions without an answer after "
+                f"{self.settings['retries'] + 1} requests each ({reason}); the verdicts so far are "
+                "kept: run again to go on"
+            )
 
-    def verdict(self, question: Question) -> tuple[Verdict | None, str]:
-        """The verdict on a question, or None and the reason why no answer came."""
-        import openai
-
+    def verdict(self, question: Question) -> Verdict:
+        """The verdict on a question; openai's APIError if no answer came."""
         asked = {
             "model": self.settings["model"],
             "messages": self.template.messages(question),
@@ -148,16 +125,18 @@ class Endpoint:
         for _ in range(self.settings["attempts"]):  # at least one
             try:
                 reply = self.client.chat.completions.with_raw_response.create(**asked)
-                verdict = read_verdict(reply.text)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                return Verdict(None, f"refused: {short(error)}"), ""  # this question, say too long
-            except (openai.APIStatusError, openai.APIConnectionError) as error:
-                if getattr(error, "status_code", None) in (401, 403, 404):
-                    raise PipelineError(f"judges.{self.name}: refused ({short(error)})") from None
-                return None, short(error)
+                return Verdict(None, f"refused: {short(error)}")  # this question, say too long
+            except (
+                openai.AuthenticationError,
+                openai.PermissionDeniedError,
+                openai.NotFoundError,
+            ) as error:
+                raise PipelineError(f"judges.{self.name}: refused ({short(error)})") from None
+            verdict = read_verdict(reply.text)
             if verdict.choice is not None:
                 break
-        return verdict, ""
+        return verdict
 
 
 def short(error: Exception) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
+import os
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from overtrain import PipelineError
-from overtrain.measuring.generate import uses_vllm
 from overtrain.records.measurements import row
 
 # A line for every task, and for every prompt that is cut (`watch_lengths` counts them).
@@ -111,17 +112,26 @@ def score(model, tasks: dict, requests: Path | None, limit: int | None = None) -
     return found
 
 
-def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
+def language_model(
+    checkpoint: Path,
+    settings: dict,
+    device: str,
+    gpus: int,
+    add_bos_token: bool | None = None,
+):
     """A checkpoint directory as lm-eval's model: bfloat16 on a GPU, float32 on the CPU.
 
     settings: `backend` (vllm, hf, or auto: vllm where it is installed and there is a GPU) and
     `batch_size` (requests in a pass of hf, which is transformers; vllm finds its own).
+    add_bos_token: before each text; None as the tokenizer does.
     """
     import torch
     from lm_eval.api.registry import get_model
 
     cuda = device == "cuda"
-    if uses_vllm(settings["backend"], cuda):
+    chosen = "vllm" if uses_vllm(settings["backend"], cuda) else "hf"
+    print(f"backend: {chosen}")
+    if chosen == "vllm":
         return get_model("vllm")(
             str(checkpoint),
             dtype="bfloat16",
@@ -129,16 +139,49 @@ def language_model(checkpoint: Path, settings: dict, device: str, gpus: int):
             batch_size="auto",
             trust_remote_code=False,
             gpu_memory_utilization=0.85,
+            add_bos_token=add_bos_token,
         )
+    from transformers import GenerationConfig
+
     from overtrain.model.released import load_model, load_tokenizer
 
     model = load_model(checkpoint, torch.bfloat16 if cuda else torch.float32).to(device)
+    tokenizer = load_tokenizer(checkpoint)
+    # A checkpoint's own may penalise what was said, or name another end.
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id)
     return get_model("hf")(
         model,
-        tokenizer=load_tokenizer(checkpoint),
+        tokenizer=tokenizer,
         batch_size=settings["batch_size"],
         softmax_dtype="float32",  # of bfloat16, a log likelihood of -3 is rounded by up to 0.008
+        add_bos_token=add_bos_token,
     )
+
+
+def has_vllm() -> bool:
+    try:
+        return bool(metadata.version("vllm"))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def uses_vllm(backend: str, cuda: bool) -> bool:
+    """Whether vLLM runs the model: told to, or where it can (`auto`). To be asked before it does.
+
+    vLLM is not in the lock: it asks for a GPU and pins its own torch. PipelineError if told to use
+    it where it is not installed.
+    """
+    chosen = backend == "vllm" or (backend == "auto" and cuda and has_vllm())
+    if chosen and not has_vllm():
+        raise PipelineError(
+            "backend is vllm (evaluations.alpaca or a suite of benchmark_suites), which is not "
+            "installed here; auto or hf?"
+        )
+    if chosen:
+        # Its engine would be a process of its own: forked from one that has used CUDA it fails, and
+        # so vLLM spawns it, which runs the main module, a rule's script, again.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    return chosen
 
 
 def watch_lengths(model, where: str) -> Callable[[], tuple[int, int]]:
@@ -161,7 +204,7 @@ def watch_lengths(model, where: str) -> Callable[[], tuple[int, int]]:
         return inner(requests, **options)
 
     model._loglikelihood_tokens = counted
-    return lambda: tuple(counts)
+    return lambda: (counts[0], counts[1])
 
 
 def rows_of(found: dict, identity: dict, shots: int) -> list[dict]:

@@ -86,11 +86,14 @@ class Template:
     """An annotator's prompt of the package `alpaca_eval`, as a chat's messages."""
 
     def __init__(self, name: str):
-        """name: a file under the package's evaluators_configs. The package is not imported."""
+        """name: a file under the package's evaluators_configs.
+
+        The package is not imported: it would read a .env file into this job's environment.
+        """
         package = find_spec("alpaca_eval")
-        if package is None:
+        if package is None or package.origin is None:
             raise PipelineError("the package alpaca-eval, which has the judge's prompt, is missing")
-        folder = Path(package.submodule_search_locations[0], "evaluators_configs")
+        folder = Path(package.origin).with_name("evaluators_configs")
         if not (folder / name).is_file():
             raise PipelineError(f"alpaca_eval has no prompt {name}; try */alpaca_eval_clf.txt")
         text = (folder / name).read_text("utf-8")
@@ -190,19 +193,25 @@ class Overlap:
 
 
 class Local:
-    """A causal language model here: the logits of m and M after the chat-formatted question."""
+    """A causal language model here: the logits of m and M after the chat-formatted question.
+
+    Batches are made here, as lm-eval answers all at the end: a job that is killed keeps these.
+    """
 
     def __init__(self, settings: dict, gpus: int = 0, folder: Path | None = None):
         import torch
 
-        from overtrain.measuring.generate import load_model, load_tokenizer
+        from overtrain.model.chat import load_tokenizer
+        from overtrain.model.released import load_model
 
         self.template = Template(settings["template"])
         self.identity = identity_of(settings, self.template, folder)
         self.batch_size = settings["batch_size"]
-        self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        cuda = gpus > 0 and torch.cuda.is_available()
+        self.device = torch.device("cuda" if cuda else "cpu")
         self.tokenizer = load_tokenizer(folder or settings["model"])
-        self.model = load_model(folder or settings["model"], self.device)
+        dtype = torch.bfloat16 if cuda else torch.float32
+        self.model = load_model(folder or settings["model"], dtype).to(self.device).eval()
         self.ids = []
         for identifier in IDENTIFIERS:
             ids = self.tokenizer(identifier, add_special_tokens=False).input_ids
@@ -213,8 +222,6 @@ class Local:
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Verdict]]:
         import torch
 
-        from overtrain.measuring.generate import by_length
-
         encoded = [self.encode(question) for question in questions]
         room = self.model.config.max_position_embeddings
         for places in by_length(encoded, self.batch_size):
@@ -222,7 +229,8 @@ class Local:
             if longest > room:
                 raise PipelineError(f"a question of {longest} tokens; the judge takes {room}")
             own = {"input_ids": [encoded[place] for place in places]}
-            batch = self.tokenizer.pad(own, return_tensors="pt").to(self.device)
+            batch = self.tokenizer.pad(own, padding_side="left", return_tensors="pt")
+            batch = batch.to(self.device)
             positions = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
             with torch.inference_mode():
                 out = self.model(**batch, position_ids=positions, logits_to_keep=1)
@@ -234,3 +242,9 @@ class Local:
             self.template.messages(question), tokenize=False, add_generation_prompt=True
         )
         return self.tokenizer(text, add_special_tokens=False).input_ids
+
+
+def by_length(encoded: Sequence[list[int]], batch_size: int) -> list[list[int]]:
+    """Places of `encoded` in batches, the longest first: what does not fit fails at once."""
+    order = sorted(range(len(encoded)), key=lambda place: -len(encoded[place]))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

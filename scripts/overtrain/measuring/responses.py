@@ -15,9 +15,8 @@ SCHEMA = pa.schema({"instruction": pa.string(), "output": pa.string()})
 
 def write(prompts: list[str], outputs: list[str] | None, path: Path, origin: dict) -> None:
     """Write the answers of a run; null answers for a run that diverged (`outputs` None)."""
-    if outputs is None:
-        outputs = [None] * len(prompts)
-    write_table(pa.table([prompts, outputs], SCHEMA), path, origin)
+    texts = [None] * len(prompts) if outputs is None else outputs
+    write_table(pa.table([prompts, texts], SCHEMA), path, origin)
 
 
 def read(path: Path, prompts: list[str]) -> list[str] | None:

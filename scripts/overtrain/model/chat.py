@@ -1,7 +1,8 @@
 """Conversations as tokens: one chat template for all base models, loss on the responses.
 
 What the template marks with {% generation %} is a response, and only that carries loss (the paper
-does not say; docs/deviations.md).
+does not say; docs/deviations.md). TRL makes the same of it, to the token, but inside its trainer:
+too late for batches that are ordered by length, and without a count of what is cut or left out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from overtrain import PipelineError
 from overtrain.data.conversations import Messages
@@ -18,25 +20,25 @@ from overtrain.model import released
 from overtrain.model.architecture import IGNORE
 
 
-def load_tokenizer(base: Path, template: str):
-    """The tokenizer of a checkpoint directory, with `template` as its chat template.
+def load_tokenizer(folder: str | Path, template: str | None = None) -> Tokenizer:
+    """The tokenizer of a model's directory, with `template` as its chat template or with its own.
 
     One without a padding token pads with its end of text, which it must have.
     """
-    tokenizer = released.load_tokenizer(base)
+    tokenizer = released.load_tokenizer(folder)
+    tokenizer.chat_template = template or tokenizer.chat_template
+    if tokenizer.chat_template is None:
+        raise PipelineError(f"{folder}: its tokenizer has no chat template")
     if tokenizer.eos_token_id is None:
-        raise PipelineError(
-            f"{base}: its tokenizer has no end of text (eos_token) to learn to stop at"
-        )
+        raise PipelineError(f"{folder}: its tokenizer has no end of text (eos_token) to stop at")
     if tokenizer.pad_token_id is None:
-        print(f"{base}: no padding token; {tokenizer.eos_token!r}, the end of text, pads")
+        print(f"{folder}: no padding token; {tokenizer.eos_token!r}, the end of text, pads")
         tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.chat_template = template
     return tokenizer
 
 
 def encode(
-    conversations: list[Messages], tokenizer: object, max_length: int
+    conversations: list[Messages], tokenizer: Tokenizer, max_length: int
 ) -> tuple[list[np.ndarray], list[np.ndarray], Counter]:
     """Tokens of each conversation, targets (IGNORE outside of responses), and what was cut.
 
@@ -63,7 +65,7 @@ def encode(
 
 
 def encoded(
-    conversations: list[Messages], tokenizer: object
+    conversations: list[Messages], tokenizer: Tokenizer
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Tokens of each conversation, and 1 where they are a response's."""
     from jinja2 import TemplateError

@@ -1,20 +1,17 @@
 """Figures of made-up scores of tuned runs, whose choices of a rate and means are known."""
 
-import copy
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from configuration import PAPERS, catalogue_of
+from configuration import targets_of
 from matplotlib.colors import same_color
 
-from overtrain.figures import plots_released as plots
-from overtrain.figures.axes import plt
+from overtrain.figures.drawing.scores import OTHER, TUNED_FOR
+from overtrain.figures.kinds import FIGURES
 from overtrain.records.measurements import SCHEMA
 
-ROOT = Path(__file__).parents[2]
 CHECKPOINTS = {"early": 10, "late": 1000}
 RATES = [1e-5, 1e-4]
 SEEDS = [0, 1, 2]
@@ -84,19 +81,13 @@ def made() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SCHEMA.names)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 def means(drawn: pd.DataFrame, panel: str, selection: str = "last") -> list[float]:
     own = drawn[(drawn.panel == panel) & (drawn.selection == selection)]
     return own.sort_values("tokens")["mean"].tolist()
 
 
 def test_the_rate_of_the_highest_mean_win_rate_is_shown_everywhere():
-    _, drawn = plots.tuned_scores_by_tokens(made(), settings())
+    _, drawn = FIGURES["tuned_scores_by_tokens"].draw(made(), settings())
     assert means(drawn, "alpaca") == pytest.approx([0.55, 0.6])  # 1e-4 early; 1e-5 late
     assert means(drawn, "piqa") == pytest.approx([0.6, 0.8])
     own = drawn[(drawn.panel == "piqa") & (drawn.selection == "last")]
@@ -106,7 +97,7 @@ def test_the_rate_of_the_highest_mean_win_rate_is_shown_everywhere():
 
 
 def test_a_half_is_scored_at_the_rate_that_the_other_half_chooses():
-    _, drawn = plots.tuned_scores_by_tokens(made(), settings(choice="halves"))
+    _, drawn = FIGURES["tuned_scores_by_tokens"].draw(made(), settings(choice="halves"))
     # Early both halves choose 1e-4. Late the even prompts choose 1e-5, where the odd ones win 0.5,
     # and the odd ones choose 1e-4, where the even ones win 0.5.
     assert means(drawn, "alpaca") == pytest.approx([(0.6 + 0.5) / 2, (0.5 + 0.5) / 2])
@@ -121,7 +112,7 @@ def test_the_reference_run_is_in_no_win_rate_but_in_the_benchmarks():
     wins = data.evaluation == "alpaca"
     reference = wins & (data.checkpoint == "late") & (data.learning_rate == 1e-5) & (data.seed == 0)
     data.loc[reference, ["selection", "value"]] = ["reference", 0.5]
-    _, drawn = plots.tuned_scores_by_tokens(data, settings())
+    _, drawn = FIGURES["tuned_scores_by_tokens"].draw(data, settings())
     late = drawn[(drawn.tokens == 1000) & (drawn.selection == "last")].set_index("panel")
     assert late.seeds["alpaca"] == 2
     assert late["mean"]["alpaca"] == pytest.approx((0.6 + 0.7) / 2)  # of seeds 1 and 2
@@ -132,16 +123,16 @@ def test_a_rate_with_a_diverged_run_is_not_chosen_and_ends_its_line():
     data = made()
     bad = (data.checkpoint == "late") & (data.learning_rate == 1e-5) & (data.seed == 2)
     data.loc[bad, "value"] = np.nan
-    _, drawn = plots.tuned_scores_by_tokens(data, settings())
+    _, drawn = FIGURES["tuned_scores_by_tokens"].draw(data, settings())
     assert means(drawn, "piqa") == pytest.approx([0.6, 0.7])
-    _, drawn = plots.rate_scores_by_tokens(data, settings())
+    _, drawn = FIGURES["rate_scores_by_tokens"].draw(data, settings())
     line = drawn[(drawn.panel == "piqa") & (drawn.learning_rate == 1e-5)]
     assert line.sort_values("tokens")["mean"].isna().tolist() == [False, True]
 
 
 def test_a_panel_of_several_is_their_mean_run_by_run():
     panels = [{"title": "both", "evaluations": ["piqa", "arc"]}]
-    figure, drawn = plots.tuned_scores_by_tokens(made(), settings(panels=panels))
+    figure, drawn = FIGURES["tuned_scores_by_tokens"].draw(made(), settings(panels=panels))
     assert means(drawn, "piqa+arc") == pytest.approx([0.6 * 0.75, 0.8 * 0.75])
     assert means(drawn, "piqa+arc", "base") == pytest.approx([0.5, 0.5])
     own = drawn[drawn.selection == "last"]
@@ -153,13 +144,13 @@ def test_a_mean_without_one_of_its_benchmarks_is_no_number():
     data = made()
     data = data[~((data.evaluation == "arc") & (data.checkpoint == "late"))]
     panels = [{"evaluations": ["piqa", "arc"]}]
-    _, drawn = plots.rate_scores_by_tokens(data, settings(panels=panels))
+    _, drawn = FIGURES["rate_scores_by_tokens"].draw(data, settings(panels=panels))
     assert np.isnan(drawn[drawn.tokens == 1000]["mean"]).all()
     assert drawn[drawn.tokens == 10]["mean"].notna().all()
 
 
 def test_all_rates_have_a_line_and_only_whole_sets_of_prompts_count():
-    _, drawn = plots.rate_scores_by_tokens(made(), settings())
+    _, drawn = FIGURES["rate_scores_by_tokens"].draw(made(), settings())
     own = drawn[(drawn.panel == "alpaca") & (drawn.selection == "last")]
     found = own.set_index(["tokens", "learning_rate"])["mean"].to_dict()
     assert found == pytest.approx(
@@ -170,25 +161,20 @@ def test_all_rates_have_a_line_and_only_whole_sets_of_prompts_count():
 
 
 def test_the_task_tuned_for_is_green_and_the_others_blue():
-    figure, _ = plots.tuned_scores_by_tokens(made(), settings())
+    figure, _ = FIGURES["tuned_scores_by_tokens"].draw(made(), settings())
     colours = [axis.containers[0].lines[0].get_color() for axis in figure.axes[:2]]
-    assert same_color(colours[0], plots.TUNED_FOR)
-    assert same_color(colours[1], plots.OTHER)
+    assert same_color(colours[0], TUNED_FOR)
+    assert same_color(colours[1], OTHER)
     assert figure.axes[0].get_title() == "AlpacaEval\njudge: a judge"
     assert [t.get_text() for t in figure.legends[0].get_texts()][-1] == "base"
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_ticks_are_the_checkpoints_names(scale):
-    figure, _ = plots.rate_scores_by_tokens(made(), settings(token_axis=scale))
+    figure, _ = FIGURES["rate_scores_by_tokens"].draw(made(), settings(token_axis=scale))
     axis = figure.axes[0]
     assert axis.get_xscale() == scale
     assert [axis.xaxis.get_major_formatter()(t) for t in axis.get_xticks()] == ["early", "late"]
-
-
-@pytest.fixture
-def config() -> dict:
-    return copy.deepcopy(PAPERS)
 
 
 @pytest.mark.parametrize(
@@ -201,39 +187,23 @@ def config() -> dict:
     ],
 )
 def test_figures_11_to_22_are_those_of_the_papers_captions(config, figure, model, task, tuned):
-    catalogue = catalogue_of(config)
-    target = json.loads(catalogue.figure_slice("overtrained", figure))
+    targets = targets_of(config)
+    target = json.loads(targets.figure_slice("overtrained", figure))
     assert (target["models"], target["tasks"]) == ([model], [task])
     plot = "tuned_scores_by_tokens" if tuned else "rate_scores_by_tokens"
     assert target["plot"] == plot
     assert target["panels"][0]["evaluations"] == ["alpaca"]
     assert len(target["panels"]) == 9
-    files = catalogue.measurements("overtrained", figure)
+    files = targets.measurements("overtrained", figure)
     # six checkpoints: the base's benchmarks, the sweep's win rates, benchmarks and text of 21 runs
     assert len(files) == len(set(files)) == 6 * (1 + 1 + 2 * 21)
     assert all(f"/{model}/" in file for file in files)
 
 
 def test_figure_1_needs_win_rates_to_choose_the_rate_and_shows_four_benchmarks(config):
-    catalogue = catalogue_of(config)
-    files = catalogue.measurements("overtrained", "fig01")
+    targets = targets_of(config)
+    files = targets.measurements("overtrained", "fig01")
     assert sum(file.endswith("alpaca.parquet") for file in files) == 6
-    only = json.loads(catalogue.aggregate_slice("overtrained", "fig01"))["only"]
-    assert only == {"evaluation": ["alpaca", "arc_challenge", "arc_easy", "hellaswag", "piqa"]}
-
-
-def test_a_runs_slice_holds_its_own_rate_and_seed_only(config):
-    catalogue = catalogue_of(config)
-    assert len(catalogue.runs("instruct")) == 21
-    own = json.loads(catalogue.instruct_slice("instruct", "lr5e-06-seed2"))["recipe"]
-    assert (own["learning_rate"], own["seed"]) == (5e-6, 2)
-    config["instruction_recipes"]["instruct"]["learning_rates"].append(1.0)
-    again = catalogue_of(config).instruct_slice("instruct", "lr5e-06-seed2")
-    assert json.loads(again)["recipe"] == own
-
-
-def test_every_run_is_compared_with_one_run_of_its_model_and_task(config):
-    catalogue = catalogue_of(config)
-    path = "results/responses/OLMo-2-7B/3.9T/tulu/instruct/lr1e-05-seed0.parquet"
-    assert catalogue.reference_responses("OLMo-2-7B", "tulu", "instruct") == path
-    assert path in catalogue.responses("OLMo-2-7B", "3.9T", "tulu", "instruct")
+    rows = json.loads(targets.aggregate_slice("overtrained", "fig01"))["rows"]
+    four = ["arc_challenge", "arc_easy", "hellaswag", "piqa"]
+    assert rows["evaluation"] == ["alpaca", *four]

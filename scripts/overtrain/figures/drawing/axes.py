@@ -1,7 +1,7 @@
 """The axes that means over seeds are drawn on: colours, bands, tokens, logarithms.
 
 Colours are colour-blind-safe ones: a sequence from dark (small) to light (large) for what has an
-order.
+order, PALETTE for what has none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+PALETTE = sns.color_palette("colorblind")  # for what has no order
 PANEL = (2.5, 2.1)  # inches
 LABEL = 0.09  # share of a panel's width that a slanted label of an axis takes
 UPRIGHT = 0.2  # the same of one that is not slanted

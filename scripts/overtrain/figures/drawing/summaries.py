@@ -40,3 +40,8 @@ def best_rates(data: pd.DataFrame, *of: str) -> pd.DataFrame:
     key = ["model", "checkpoint", "tokens", "task", *of]
     means = summary(validation, [*key, "learning_rate"]).dropna(subset="mean")
     return means.loc[means.groupby(key)["mean"].idxmin(), [*key, "learning_rate"]]
+
+
+def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of those of all panels: what a figure's CSV holds."""
+    return pd.concat(tables, ignore_index=True)

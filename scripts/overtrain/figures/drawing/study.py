@@ -1,0 +1,60 @@
+"""What figures of a study of released numbers share ("Amuro & Char").
+
+Checkpoints stand at equal distances. Bars are one standard error over an evaluation's examples,
+where it is known. Circles are released numbers, squares (or hatched bars) ours.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from overtrain.figures.drawing.axes import plt
+
+MARKERS = {"published": "o", "ours": "s"}  # values of the measurements' column `source`
+HATCHES = {"published": None, "ours": "//"}
+
+
+def line(axis: Axes, rows: pd.DataFrame, settings: dict, **style: object) -> pd.DataFrame:
+    """Scores by checkpoint, a line for each source, with gaps where one is missing."""
+    order = settings["checkpoints"]
+    for source, own in by_source(rows).items():
+        own = own.groupby("checkpoint")[["value", "stderr"]].mean().reindex(order)  # over seeds
+        known = own.stderr.fillna(0)
+        bars = {"marker": MARKERS[source], "ms": 3, "lw": 1.2, "elinewidth": 0.8} | style
+        axis.errorbar(range(len(order)), own.value, known, **bars)
+    checkpoint_axis(axis, settings)
+    columns = ["source", "checkpoint", "tokens", "task", "prompt", "evaluation", "metric"]
+    return rows[[*columns, "selection", "value", "stderr"]]
+
+
+def by_source(data: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each source that has some, released ones first."""
+    rows = {source: data[data.source == source] for source in MARKERS}
+    return {source: own for source, own in rows.items() if len(own)}
+
+
+def source_handles(data: pd.DataFrame) -> list[plt.Line2D]:
+    """Whose numbers a marker shows, where there are two sources."""
+    sources = by_source(data)
+    if len(sources) == 1:
+        return []
+    style = {"color": "grey", "ls": "", "ms": 4}
+    return [plt.Line2D([], [], marker=MARKERS[s], label=s, **style) for s in sources]
+
+
+def cell_title(cell: dict, settings: dict) -> str:
+    evaluation = settings["evaluations"][cell["evaluation"]]["title"]
+    return f"{settings['trained_on'][cell['task']]} → {evaluation}"
+
+
+def checkpoint_axis(axis: Axes, settings: dict) -> None:
+    labels = [step_text(checkpoint) for checkpoint in settings["checkpoints"]]
+    axis.set_xticks(range(len(labels)), labels, rotation=45)
+    axis.set_xlabel("pre-training steps")
+
+
+def step_text(checkpoint: str) -> str:
+    """step342000 -> 342K; main stays."""
+    step = checkpoint.removeprefix("step")
+    return f"{int(step) // 1000}K" if step.isdigit() else step

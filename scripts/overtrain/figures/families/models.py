@@ -1,0 +1,191 @@
+"""What names models, or tasks and a recipe; figures of checkpoints, and of sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from overtrain import PipelineError
+from overtrain.config import paths
+from overtrain.config.check import check_stand_in
+from overtrain.config.errors import known
+from overtrain.config.section import Distinct, Section, Text
+from overtrain.figures.kind import Figure, Target
+from overtrain.figures.titles import check_filled, filled, task_titles
+
+if TYPE_CHECKING:
+    from overtrain.config.catalogue import Catalogue, Checkpoint
+
+Names = Annotated[Text | list[Text], Field(min_length=1)]
+Quantity = Literal["absolute", "change"]
+
+
+def all_known(where: str, names: str | list[str], kind: str, catalogue: Catalogue) -> None:
+    """Raise PipelineError unless a set has the name `names`, or each of a list is there.
+
+    kind: models or tasks.
+    """
+    section = kind if isinstance(names, list) else f"{kind[:-1]}_sets"
+    for name in names if isinstance(names, list) else [names]:
+        known(where, name, section, getattr(catalogue.settings, section))
+
+
+def check_tasks(
+    where: str, names: str | list[str], conversations: bool, catalogue: Catalogue
+) -> None:
+    """Tasks exist; conversations are for instruction tuning, and nothing else is."""
+    all_known(f"{where}.tasks", names, "tasks", catalogue)
+    for name in catalogue.names("tasks", names):
+        kind = catalogue.settings.tasks[name].kind
+        if conversations != (kind == "chat"):
+            raise PipelineError(
+                f"{where}.tasks names {name}, of kind {kind}; "
+                f"this one shows {'only' if conversations else 'no'} tasks of kind chat"
+            )
+
+
+class Models(Target):
+    """Names models, of the studies that its kind shows."""
+
+    studies: ClassVar[set[str]] = {"controlled"}
+
+    models: Names = Field(description="A key of model_sets, or names of models")
+
+    def check(self, where: str, catalogue: Catalogue) -> None:
+        super().check(where, catalogue)
+        all_known(f"{where}.models", self.models, "models", catalogue)
+        for name in catalogue.names("models", self.models):
+            study = catalogue.study_of(name)
+            if study not in self.studies:
+                raise PipelineError(f"{where}.models names {name}, {self.not_shown(study)}")
+            if study == "released":
+                check_stand_in(name, catalogue)
+
+    def not_shown(self, study: str) -> str:
+        if study == "controlled":
+            return "which has no `hub`; this kind shows released models"
+        from overtrain.figures.kinds import FIGURES
+
+        kinds = sorted(n for n, k in FIGURES.items() if study in getattr(k, "studies", ()))
+        return (
+            f"a released model; only figures of the kinds {', '.join(kinds[:-1])} "
+            f"and {kinds[-1]} show those"
+        )
+
+
+class Tasks(Target):
+    """Names tasks and a recipe to fine-tune on them, or to tune on conversations."""
+
+    conversations: ClassVar[bool] = False
+
+    tasks: Names = Field(description="A key of task_sets, or names of tasks")
+    recipe: Text = Field(description="A key of recipes, or of instruction_recipes")
+
+    def check(self, where: str, catalogue: Catalogue) -> None:
+        check_tasks(where, self.tasks, self.conversations, catalogue)
+        section = "instruction_recipes" if self.conversations else "recipes"
+        known(f"{where}.recipe", self.recipe, section, getattr(catalogue.settings, section))
+        super().check(where, catalogue)
+
+
+class OfCheckpoints(Models, Figure):
+    """A figure of every checkpoint of its models."""
+
+    evaluation: ClassVar[str]  # the stem of a checkpoint's file that it reads
+
+    def shown(self, model: str, catalogue: Catalogue) -> list[Checkpoint]:
+        """The checkpoints of a model that it shows."""
+        return catalogue.checkpoints(model)
+
+    def files(self, checkpoint: Checkpoint, catalogue: Catalogue) -> Iterator[str]:
+        """The measurement files of one checkpoint that it is made of."""
+        yield paths.of_checkpoint(checkpoint, self.evaluation)
+
+    def measurements(self, catalogue: Catalogue) -> list[str]:
+        return [
+            file
+            for model in catalogue.names("models", self.models)
+            for checkpoint in self.shown(model, catalogue)
+            for file in self.files(checkpoint, catalogue)
+        ]
+
+    def titles(self, catalogue: Catalogue) -> dict[str, str]:
+        """What panels call the models, and whatever else has a title."""
+        models = catalogue.names("models", self.models)
+        return {name: catalogue.settings.models[name].title for name in models}
+
+    def named(self) -> dict[str, Any]:
+        """What its title may name."""
+        own = self.plain()
+        return {key: own[key] for key in ("models", "tasks", "recipe") if key in own}
+
+    def printed(self, catalogue: Catalogue) -> dict:
+        models = catalogue.names("models", self.models)
+        corpora = {catalogue.corpus_of(model) for model in models}
+        texts = {catalogue.settings.corpora[corpus].title for corpus in corpora}
+        return super().printed(catalogue) | {
+            "title": filled(self.title, self.named(), catalogue),
+            "models": models,
+            "text": " / ".join(sorted(texts)),
+            "titles": self.titles(catalogue),
+        }
+
+    def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+        for model in catalogue.names("models", self.models):
+            yield "models", model
+            yield "corpora", catalogue.corpus_of(model)
+
+    def check(self, where: str, catalogue: Catalogue) -> None:
+        super().check(where, catalogue)
+        check_filled(f"{where}.title", self.title, self.named(), catalogue)
+
+
+class OfSweeps(Tasks, OfCheckpoints):
+    """A figure of every run of a recipe on each checkpoint and task."""
+
+    def evaluations(self) -> list[str]:
+        """The stems of a sweep's files that it reads."""
+        return [self.evaluation]
+
+    def files(self, checkpoint: Checkpoint, catalogue: Catalogue) -> Iterator[str]:
+        for task in catalogue.names("tasks", self.tasks):
+            for evaluation in self.evaluations():
+                yield paths.of_sweep(checkpoint, task, self.recipe, evaluation)
+
+    def titles(self, catalogue: Catalogue) -> dict[str, str]:
+        return super().titles(catalogue) | task_titles(self.tasks, catalogue)
+
+    def printed(self, catalogue: Catalogue) -> dict:
+        tasks = catalogue.names("tasks", self.tasks)
+        return super().printed(catalogue) | {"tasks": tasks}
+
+    def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+        yield from super().sources(catalogue)
+        for task in catalogue.names("tasks", self.tasks):
+            yield "tasks", task
+
+
+class Row(Section):
+    """A row of panels."""
+
+    evaluation: Literal["c4", "id"]
+    quantity: Quantity
+
+
+class InRows(OfSweeps):
+    """A figure of perplexities: a row of panels for each evaluation and quantity."""
+
+    rows: Distinct[Row] = Field(description="Rows of panels, top to bottom")
+
+    def evaluations(self) -> list[str]:
+        return self.in_rows()
+
+    def in_rows(self) -> list[str]:
+        """The evaluations that it shows; a choice among its runs may read more."""
+        return sorted({row.evaluation for row in self.rows})
+
+    def statistics(self, catalogue: Catalogue) -> dict | None:
+        settings = super().statistics(catalogue)
+        return settings and settings | {"evaluations": self.in_rows()}

@@ -1,0 +1,50 @@
+"""Ratio of change of each cell, mean and standard error over checkpoints (Fig 7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from overtrain.figures.families.released_numbers import InCells
+from overtrain.figures.kind import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from overtrain.figures.kind import Drawn
+
+
+class ChangesByEvaluation(InCells, Figure):
+    """A bar for each cell, coloured by its sign."""
+
+    plot: Literal["changes_by_evaluation"]
+
+    @staticmethod
+    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+        from matplotlib.patches import Patch
+
+        from overtrain.figures.drawing.axes import PALETTE, grid
+        from overtrain.figures.drawing.study import HATCHES, by_source, cell_title
+        from overtrain.figures.drawing.summaries import stacked
+        from overtrain.studies.amuro_char import ratios, with_base
+
+        figure, axes = grid(1, 1)
+        axis, drawn = axes[0, 0], []
+        figure.set_size_inches(1.6 * figure.get_figwidth(), 1.3 * figure.get_figheight())
+        sources = by_source(with_base(data))
+        width = 0.8 / len(sources)
+        for i, (source, pairs) in enumerate(sources.items()):
+            for place, cell in enumerate(settings["cells"]):
+                own = ratios(pairs, [cell["task"]], [cell["evaluation"]], settings["checkpoints"])
+                mean, error = own.ratio.mean(), own.ratio.std() / len(own) ** 0.5
+                where = place + (i - (len(sources) - 1) / 2) * width
+                style = {"color": PALETTE[0 if mean > 0 else 1], "hatch": HATCHES[source]}
+                axis.bar(where, mean, width, yerr=error, capsize=2, **style)
+                drawn.append(own.assign(source=source, mean=mean, stderr_over_checkpoints=error))
+        axis.axhline(0, color="black", lw=0.8)
+        titles = [cell_title(cell, settings) for cell in settings["cells"]]
+        axis.set_xticks(range(len(titles)), titles, rotation=45, ha="right")
+        axis.set_ylabel("mean ratio of change")
+        if len(sources) > 1:
+            handles = [Patch(fc="white", ec="black", hatch=HATCHES[s], label=s) for s in sources]
+            axis.legend(handles=handles, frameon=False)
+        return figure, stacked(drawn)

@@ -1,0 +1,43 @@
+"""Scores at every learning rate, a line each (Figs 12, 14 ...)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from overtrain.figures.families.instruction_runs import OfInstructionRuns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from overtrain.figures.kind import Drawn
+
+
+class RateScoresByTokens(OfInstructionRuns):
+    """Means over seeds and all prompts, the base dashed."""
+
+    chooses: ClassVar[bool] = False
+
+    plot: Literal["rate_scores_by_tokens"]
+
+    @staticmethod
+    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+        from overtrain.figures.drawing.axes import Shades, lines, log_values
+        from overtrain.figures.drawing.scores import HALVES, scores_grid, shown_metrics
+        from overtrain.figures.drawing.summaries import summary
+
+        data = shown_metrics(data, settings)
+        data = data[~data.split.isin(HALVES)]
+        shades = Shades(data[data.selection == "last"].learning_rate, "learning rate")
+
+        def by_rate(axis: Axes, own: pd.DataFrame, panel: dict) -> pd.DataFrame:
+            table = summary(own, ["learning_rate", "tokens"])
+            lines(axis, table, "learning_rate", shades)
+            if panel["evaluations"] == ["c4"]:
+                log_values(axis, table)
+            return table
+
+        figure, drawn = scores_grid(data, settings, by_rate)
+        axes = [axis for axis in figure.axes if axis.get_subplotspec()]
+        shades.explain(figure, axes, "none (base)")
+        return figure, drawn

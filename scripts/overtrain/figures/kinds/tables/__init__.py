@@ -1,0 +1,1 @@
+"""Every kind of table: a module each, found by its being here."""

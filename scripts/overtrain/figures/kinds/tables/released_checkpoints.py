@@ -1,0 +1,39 @@
+"""Table 1: a row for each checkpoint of each released model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from overtrain.figures.families.models import Models
+from overtrain.figures.kind import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from overtrain.config.catalogue import Catalogue
+
+COLUMNS = ["Model", "Repository", "Budget in figures", "Revision", "Tokens"]
+
+
+class ReleasedCheckpoints(Models, Table):
+    """By tokens."""
+
+    studies: ClassVar[set[str]] = {"released"}
+
+    content: Literal["released_checkpoints"]
+
+    def printed(self, catalogue: Catalogue) -> dict:
+        rows = []
+        for name in catalogue.names("models", self.models):
+            model = catalogue.released(name)
+            for checkpoint in catalogue.checkpoints(name):
+                point = model.hub.checkpoints[checkpoint.name]
+                of = (model.title, model.hub.repository, checkpoint.name)
+                rows.append([*of, point.revision, point.tokens])
+        return super().printed(catalogue) | {"rows": rows}
+
+    @staticmethod
+    def tabulate(data: None, settings: dict) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.DataFrame(settings["rows"], columns=COLUMNS).set_index("Model")

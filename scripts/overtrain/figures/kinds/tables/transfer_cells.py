@@ -1,0 +1,37 @@
+"""The cells of `transfer`: a row for each pair, a column for each checkpoint, percent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from overtrain.figures.families.released_numbers import InDirections, OneSource
+from overtrain.figures.kind import Table
+from overtrain.figures.kinds.tables.transfer import by_direction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TransferCells(InDirections, Table):
+    """Directions below each other."""
+
+    content: Literal["transfer_cells"]
+    source: OneSource = Field(description="Whose numbers")
+
+    @staticmethod
+    def tabulate(data: pd.DataFrame, settings: dict) -> pd.DataFrame:
+        import pandas as pd
+
+        tables = []
+        for direction, cells in by_direction(data, settings).items():
+            wide = cells.pivot_table(
+                index=["task", "evaluation"], columns="checkpoint", values="ratio", sort=False
+            )
+            wide.index = [f"{task} to {evaluation}" for task, evaluation in wide.index]
+            tables.append(wide.assign(direction=direction))
+        table = pd.concat(tables)
+        columns = ["direction", *settings["checkpoints"]]
+        percent = table[settings["checkpoints"]].map(lambda ratio: f"{100 * ratio:.2f}")
+        return percent.assign(direction=table["direction"])[columns].rename_axis("Pair")
