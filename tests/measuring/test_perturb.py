@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from overtrain import PipelineError
-from overtrain.measuring.perturb import Noise, draw, initial_std, perturb_gaussian, perturbed
+from overtrain.measuring.perturb import Noise, initial_std, perturb_gaussian, perturbed, unit_noise
 from overtrain.measuring.stacks import Stacks
 from overtrain.model.architecture import Architecture
 from overtrain.model.losses import held_out_text, language_modelling
@@ -59,11 +59,11 @@ def test_the_noise_is_the_same_for_every_checkpoint_and_scales_with_gamma(checkp
 def test_the_noise_of_each_tensor_and_model_is_its_own():
     shape = torch.Size((4, 4))
     draws = [
-        draw("tiny", "a", 0, shape),
-        draw("tiny", "b", 0, shape),
-        draw("other", "a", 0, shape),
+        unit_noise("tiny", "a", 0, shape),
+        unit_noise("tiny", "b", 0, shape),
+        unit_noise("other", "a", 0, shape),
     ]
-    assert torch.equal(draws[0], draw("tiny", "a", 0, shape))
+    assert torch.equal(draws[0], unit_noise("tiny", "a", 0, shape))
     assert (draws[0] != draws[1]).all() and (draws[0] != draws[2]).all()
 
 

@@ -7,7 +7,7 @@ import torch
 
 from overtrain import PipelineError
 from overtrain.measuring import perturb
-from overtrain.measuring.perturb import Noise, draw, perturb_released
+from overtrain.measuring.perturb import Noise, perturb_released, unit_noise
 from overtrain.model.initialisation import initial_std
 from overtrain.model.losses import held_out_text
 from overtrain.model.memory import Room
@@ -108,7 +108,7 @@ def test_every_matrix_gets_noise_of_its_documented_std_on_the_base_and_no_vector
             assert change.std().item() == pytest.approx(
                 gamma * std, rel=5 / (2 * change.numel()) ** 0.5
             )
-            exact = gamma * std * draw("tiny", name, seed, tensor.shape)
+            exact = gamma * std * unit_noise("tiny", name, seed, tensor.shape)
             torch.testing.assert_close(change, exact, rtol=0, atol=1e-6)
     assert bool(untouched) == (documented["kind"] != "mitchell")  # the first OLMo has no such
 

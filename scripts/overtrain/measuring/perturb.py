@@ -49,7 +49,7 @@ def initial_std(checkpoint: Path) -> dict[str, float]:
     return {name: values["init_std"] for name, values in table.items()}
 
 
-def draw(model: str, name: str, seed: int, shape: torch.Size) -> Tensor:
+def unit_noise(model: str, name: str, seed: int, shape: torch.Size) -> Tensor:
     """Unit Gaussian noise of one tensor: the same at every budget and gamma of a model and seed."""
     generator = torch.Generator().manual_seed(seed_of("gaussian", model, name, seed))
     return torch.randn(shape, generator=generator)
@@ -59,7 +59,7 @@ def gaussian_direction(checkpoint: Path, model: str, seed: int) -> dict[str, Ten
     """Noise of gamma 1 for a checkpoint's tensors (C.2)."""
     std, shapes = initial_std(checkpoint), read_architecture(checkpoint).shapes()
     return {
-        name: std[name] * draw(model, name, seed, torch.Size(shape))
+        name: std[name] * unit_noise(model, name, seed, torch.Size(shape))
         for name, shape in shapes.items()
     }
 
@@ -71,7 +71,7 @@ def perturbed(
 
     def make(name: str) -> Tensor:
         tensor = weights[name]
-        draws = {seed: draw(model, name, seed, tensor.shape) for _, seed in members}
+        draws = {seed: unit_noise(model, name, seed, tensor.shape) for _, seed in members}
         return torch.stack([tensor + gamma * std[name] * draws[seed] for gamma, seed in members])
 
     return MadeWhenAsked(make)
@@ -118,7 +118,7 @@ def perturb_released(
         for name, parameter in released.model.named_parameters():
             std = initialisation.initial_std(documented, name, parameter.shape)
             if gamma and std:
-                own = draw(identity["model"], name, seed, parameter.shape)
+                own = unit_noise(identity["model"], name, seed, parameter.shape)
                 parameter.data = (base[name] + gamma * std * own).to(room.device)
         score = language_modelling(released, text, batch_tokens)
         rows += rows_of(score, 0, (gamma, seed), identity)
