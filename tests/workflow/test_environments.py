@@ -1,8 +1,8 @@
 """Each conda environment holds what its rules' scripts import, and no more, at the lock's versions.
 
 conda itself is not run: what a script needs is read from the code. Starting from the script, a
-definition of the library counts once its name is used by code that counts, with the imports inside
-it; of a module that is imported, the code outside definitions counts.
+definition of the library (a function, a class, a method) counts once its name is used by code that
+counts, with the imports inside it; of a module that is imported, the code outside definitions.
 """
 
 import ast
@@ -19,8 +19,6 @@ from conftest import rules_of
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 OURS = {"overtrain", "job"}  # modules in it
-KINDS = SCRIPTS / "overtrain/figures/kinds"  # found by being there
-DRAWING = {"figure.py": "*.py", "table.py": "tables/*.py"}  # which of them a script draws
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # (distribution, called name): what the call imports although the distribution does not require it.
 INDIRECT = {("pandas", "to_markdown"): "tabulate"}
@@ -91,20 +89,20 @@ def distribution_of() -> dict[str, str]:
 @cache
 def needs(script: Path) -> set[str]:
     """Distributions that running `script` imports."""
-    names: set[str] = set()  # identifiers used by code that counts
     imported: set[str] = set()  # first parts of third-party modules
-    waiting: dict[str, list[ast.AST]] = {}  # definitions that nothing has used yet, by name
-    known = {script}
+    ours: dict[Path, set[Path]] = {}  # our modules that code that counts imports, by its file
+    names: dict[Path, set[str]] = {}  # identifiers that it uses, by its file
+    attributes: set[str] = set()  # those after a dot, in all files
+    waiting: list[tuple[Path, ast.AST, bool]] = []  # not used yet; whether of a class
 
-    def count(node: ast.AST) -> None:
+    def count(node: ast.AST, path: Path) -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return  # for readers only
         if isinstance(node, ast.Import | ast.ImportFrom):
             for module in modules_of(node):
-                if path := file_of(module):
-                    if path not in known:
-                        known.add(path)
-                        module_code(path)
+                if own := file_of(module):
+                    take(own)
+                    ours[path].add(own)
                 elif module.split(".")[0] not in sys.stdlib_module_names | OURS:
                     imported.add(module.split(".")[0])
             return
@@ -112,29 +110,49 @@ def needs(script: Path) -> set[str]:
             name = ast.literal_eval(node.args[0])
             if distribution_of().get(name) in LOCK:  # its files are read; others are optional
                 imported.add(name)
-        if isinstance(node, ast.Name):
-            names.add(node.id)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            names[path].add(node.id)
         elif isinstance(node, ast.Attribute):
-            names.add(node.attr)
+            names[path].add(node.attr)
+            attributes.add(node.attr)
         for child in ast.iter_child_nodes(node):
-            count(child)
+            method = isinstance(node, ast.ClassDef) and isinstance(child, DEFINITIONS)
+            if method and not child.name.startswith("__"):
+                waiting.append((path, child, True))
+            else:
+                count(child, path)
 
-    def module_code(path: Path) -> None:
+    def take(path: Path) -> None:
+        """A module is imported."""
+        if path in ours:
+            return
+        ours[path], names[path] = set(), set()
+        if path.name == "__init__.py" and "iter_modules(" in path.read_text():  # takes all in it
+            for other in path.parent.rglob("*.py"):
+                take(other)
+                names[other] |= {n.name for n in tree(other).body if isinstance(n, ast.ClassDef)}
         for node in tree(path).body:
             if isinstance(node, DEFINITIONS):
-                waiting.setdefault(node.name, []).append(node)
+                waiting.append((path, node, False))
             else:
-                count(node)
+                count(node, path)
 
-    module_code(script)
-    for kind in KINDS.glob(DRAWING[script.name]) if script.name in DRAWING else ():
-        count(tree(kind))
-    while used := names & set(waiting):
-        for name in used:
-            for definition in waiting.pop(name):
-                count(definition)
-    found = {distribution_of()[name] for name in imported}
-    return found | {to for (of, name), to in INDIRECT.items() if of in found and name in names}
+    def used(path: Path, definition: ast.AST, method: bool) -> bool:
+        """A method by code of any file, others by code of their own or that imports it."""
+        if method:
+            return definition.name in attributes
+        by = (file for file in ours if file == path or path in ours[file])
+        return any(definition.name in names[file] for file in by)
+
+    take(script)
+    while found := [entry for entry in waiting if used(*entry)]:
+        for entry in found:
+            waiting.remove(entry)
+            count(entry[1], entry[0])
+    distributions = {distribution_of()[name] for name in imported}
+    return distributions | {
+        to for (of, name), to in INDIRECT.items() if of in distributions and name in attributes
+    }
 
 
 def needs_of(environment_name: str) -> dict[str, set[str]]:
