@@ -13,15 +13,12 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.27.1")
-
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from overtrain import PipelineError
 from overtrain.config.asked import Ask
-from overtrain.config.check import check
 from overtrain.config.files import load
-from overtrain.configuration import catalogue_of
-from overtrain.figures.targets import Targets
+from overtrain.configuration import checked
 
 try:
     layers = load(
@@ -29,41 +26,22 @@ try:
         workflow.config_settings.overwrite_config,
         workflow.overwrite_configfiles,
     )
-    catalogue = catalogue_of(layers.config, layers.paper_task_sets)
-    check(catalogue)
-    targets = Targets(catalogue)
-    targets.check()
+    targets = checked(layers.config, layers.paper_task_sets)
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
-ask = Ask(catalogue)
 config |= layers.config  # what the scripts of jobs see
+catalogue, ask = targets.catalogue, Ask(targets.catalogue)
 if workflow.is_main_process:
     print(layers.told(), file=sys.stderr)
     for line in catalogue.absent.values():
         print(f"left out of all_figures and all_tables: {line}", file=sys.stderr)
 
+NAMES = "corpus model checkpoint task recipe run paper figure table experiment source suite prompts judge"
+
 
 wildcard_constraints:
-    **{
-        name: r"[A-Za-z0-9][A-Za-z0-9_.\-]*"
-        for name in (
-            "corpus",
-            "model",
-            "checkpoint",
-            "task",
-            "recipe",
-            "paper",
-            "figure",
-            "table",
-            "experiment",
-            "source",
-            "suite",
-            "run",
-            "prompts",
-            "judge",
-        )
-    },
+    **dict.fromkeys(NAMES.split(), r"[A-Za-z0-9][A-Za-z0-9_.\-]*"),
 
 
 # Tuned weights are large: a limit on disk_mb holds for all jobs together (profiles/slurm, profiles/gpu).
@@ -71,61 +49,35 @@ resource_scopes:
     disk_mb="global",
 
 
-include: "rules/sources.smk"
-include: "rules/corpora.smk"
-include: "rules/tasks.smk"
-include: "rules/download.smk"
-include: "rules/pretrain.smk"
-include: "rules/finetune.smk"
-include: "rules/finetune_instruct.smk"
-include: "rules/evaluate.smk"
-include: "rules/alpaca.smk"
-include: "rules/benchmarks.smk"
-include: "rules/perturb.smk"
-include: "rules/interpolate.smk"
-include: "rules/theory.smk"
-include: "rules/released_numbers.smk"
-include: "rules/aggregate.smk"
-include: "rules/draw.smk"
+# In the order data flows.
+for stage in """
+    sources corpora tasks download pretrain finetune finetune_instruct evaluate alpaca benchmarks
+    perturb interpolate theory released_numbers aggregate draw
+    """.split():
+
+    include: f"rules/{stage}.smk"
 
 
 rule all_figures:
     default_target: True
     input:
         targets.check_first(),
-        [f"results/figures/{p}/{f}.pdf" for p, f in targets.targets("figures", here=True)],
+        targets.files("figures", here=True),
     localrule: True
 
 
 rule all_tables:
     input:
-        [f"results/tables/{p}/{t}.md" for p, t in targets.targets("tables", here=True)],
+        targets.files("tables", here=True),
     localrule: True
 
 
-for kind, suffix in (("figures", "pdf"), ("tables", "md")):
-    for paper in config[kind]:
+# `snakemake fig05`, `snakemake table3`, `snakemake amuro_char_figures`
+for alias, files in targets.aliases().items():
 
-        rule:
-            name:
-                f"{paper}_{kind}"
-            input:
-                [
-                    f"results/{kind}/{p}/{target}.{suffix}"
-                    for p, target in targets.targets(kind)
-                    if p == paper
-                ],
-            localrule: True
-
-
-# `snakemake fig05`, `snakemake table3`: the first paper's targets by their own names, others' with the
-# paper before it.
-for kind, suffix in (("figures", "pdf"), ("tables", "md")):
-    for paper, target in targets.targets(kind):
-
-        rule:
-            name:
-                target if paper == "overtrained" else f"{paper}_{target}"
-            input:
-                f"results/{kind}/{paper}/{target}.{suffix}",
-            localrule: True
+    rule:
+        name:
+            alias
+        input:
+            files,
+        localrule: True

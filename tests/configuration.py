@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from overtrain.config.catalogue import Catalogue
-from overtrain.config.check import check
 from overtrain.config.files import laid_over, load
 from overtrain.configuration import catalogue_of as typed_catalogue
+from overtrain.configuration import checked as typed_checked
 from overtrain.figures.targets import Targets
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,4 @@ def targets_of(config: dict = PAPERS) -> Targets:
 
 def checked(config: dict) -> Catalogue:
     """The same, after the checks that the workflow makes; PipelineError at a fault."""
-    found = catalogue_of(config)
-    check(found)
-    Targets(found).check()
-    return found
+    return typed_checked(config, LAYERS.paper_task_sets).catalogue

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from overtrain.config.catalogue import Catalogue
     from overtrain.figures.kind import Figure, Table, Target
 
+FIRST = "overtrained"  # the paper whose targets go by their own names
+
 
 class Targets:
     """The figures and tables of a configuration, by paper and name."""
@@ -38,6 +40,30 @@ class Targets:
             for name, target in own.items():
                 if not here or target.here(self.catalogue):
                     yield paper, name
+
+    def files(
+        self, kind: Literal["figures", "tables"], paper: str | None = None, here: bool = False
+    ) -> list[str]:
+        """The file that stands for each figure or table, of one paper or of all."""
+        suffix = {"figures": "pdf", "tables": "md"}[kind]
+        own = [entry for entry in self.targets(kind, here) if paper in (None, entry[0])]
+        return [f"results/{kind}/{owner}/{name}.{suffix}" for owner, name in own]
+
+    def aliases(self) -> dict[str, list[str]]:
+        """What a person may ask for by a name, and the files that it stands for.
+
+        The first paper's targets go by their own names (fig05, table3), others' with the paper
+        before it (amuro_char_fig05), and all of a paper by its own (amuro_char_figures).
+        """
+        found = {}
+        for kind in ("figures", "tables"):
+            for paper in getattr(self, kind):
+                found[f"{paper}_{kind}"] = self.files(kind, paper)
+            names = [
+                name if paper == FIRST else f"{paper}_{name}" for paper, name in self.targets(kind)
+            ]
+            found |= {name: [file] for name, file in zip(names, self.files(kind), strict=True)}
+        return found
 
     def target(self, paper: str, name: str) -> Target:
         """A figure or, where no figure has the name, a table."""
