@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,11 +12,10 @@ from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.errors import near
 from overtrain.config.evaluations import NOT_BENCHMARKS, OverlapJudge, PromptsOfTask
+from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.families.models import OfSweeps
-
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue, Checkpoint
+from overtrain.figures.kind import Catalogue
 
 
 class Panel(Section):

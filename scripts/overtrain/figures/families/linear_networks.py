@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,10 +10,7 @@ from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.errors import near
 from overtrain.config.section import Distinct, Text
-from overtrain.figures.kind import Figure
-
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue
+from overtrain.figures.kind import Catalogue, Figure
 
 Penalty = Annotated[int | float, Field(ge=0)]  # whole numbers stay so, in the CSV as in YAML
 

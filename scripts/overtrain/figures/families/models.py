@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,12 +11,10 @@ from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.check import check_stand_in
 from overtrain.config.errors import known
+from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
-from overtrain.figures.kind import Figure, Target
+from overtrain.figures.kind import Catalogue, Figure, Target
 from overtrain.figures.titles import check_filled, filled, task_titles
-
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue, Checkpoint
 
 Names = Annotated[Text | list[Text], Field(min_length=1)]
 Quantity = Literal["absolute", "change"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,13 +11,9 @@ from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.errors import near
 from overtrain.config.section import Distinct, Section, Text
-from overtrain.figures.kind import Table, Target
+from overtrain.figures.kind import Catalogue, Table, Target
 
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue
-
-OneSource = Literal["published", "ours"]
-AnySource = Literal["published", "ours", "both"]
+OneSource = Annotated[Literal["published", "ours"], Field(description="Whose numbers")]
 
 
 class OfStudy(Target):
@@ -71,11 +68,11 @@ class OfReleasedNumbers(OfStudy):
     selections: ClassVar[set[str]] = {"base", "last"}
     of_base: ClassVar[bool] = False  # whether it shows base models alone, which have no task
 
-    source: AnySource = Field(description="Whose numbers")
+    source: Literal["published", "ours", "both"] = Field(description="Whose numbers")
 
+    @abstractmethod
     def named_cells(self) -> list[Cell]:
         """The scores that it names."""
-        raise NotImplementedError
 
     def formats(self) -> list[str]:
         """The formats of prompts that it shows."""

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.errors import known
-from overtrain.config.models import PretrainedModel
+from overtrain.config.models import Checkpoint, PretrainedModel
 from overtrain.config.section import Text
 from overtrain.figures.families.models import Names, OfCheckpoints, check_tasks
+from overtrain.figures.kind import Catalogue, Data, Drawn
 from overtrain.figures.titles import task_titles
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.config.catalogue import Catalogue, Checkpoint
-    from overtrain.figures.kind import Drawn
 
 
 class LossAlongDirection(OfCheckpoints):
@@ -88,7 +83,7 @@ class LossAlongDirection(OfCheckpoints):
             )
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         import numpy as np
         from matplotlib.ticker import MaxNLocator
 
@@ -127,7 +122,7 @@ class LossAlongDirection(OfCheckpoints):
         return figure, stacked(drawn).dropna(axis="columns", how="all")
 
 
-def expansion(data: pd.DataFrame) -> pd.DataFrame:
+def expansion(data: Data) -> Data:
     """Loss by lambda of one checkpoint, its rise from lambda 0, and the rise to second order."""
     table = data[data.metric == "loss"].sort_values("lambda")
     table = table[["tokens", "lambda", "value"]].rename(columns={"value": "loss"})

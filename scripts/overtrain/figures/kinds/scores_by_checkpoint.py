@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from overtrain.config.section import Distinct
 from overtrain.figures.families.released_numbers import InCells
-from overtrain.figures.kind import Figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 METRICS = {"accuracy": "accuracy", "rouge_l": "ROUGE-L"}
 COLUMNS = 4  # of panels
@@ -31,7 +26,7 @@ class ScoresByCheckpoint(InCells, Figure):
         return list(self.prompts)
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import PALETTE, grid, plt, sns
         from overtrain.figures.drawing.study import cell_title, line, source_handles
         from overtrain.figures.drawing.summaries import stacked

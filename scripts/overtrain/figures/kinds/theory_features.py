@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.linear_networks import OfTheory
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn
 
 DISTANCES = {
     "distance_as_printed": "$W_1$, $W_2$ as printed",
@@ -27,7 +23,7 @@ class TheoryFeatures(OfTheory):
     experiment: Literal["pretraining"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import PALETTE, Shades, grid, plain_log_ticks
         from overtrain.figures.drawing.summaries import stacked
         from overtrain.figures.drawing.theory import BLUE, PRE_LOSS

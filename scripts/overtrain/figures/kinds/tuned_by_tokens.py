@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import InRows
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Axes, Data, Drawn
 
 
 class TunedByTokens(InRows):
@@ -26,7 +21,7 @@ class TunedByTokens(InRows):
         return sorted({*self.in_rows(), "id"})  # which holds the scores that choose the rate
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import PALETTE, band, grid, log_together
         from overtrain.figures.drawing.perplexity import columns, of_panel, over_seeds, panels
         from overtrain.figures.drawing.summaries import best_rates, scores, stacked
@@ -36,7 +31,7 @@ class TunedByTokens(InRows):
         data = data[data.metric == "perplexity"]
         figure, axes = grid(len(settings["rows"]), len(columns(settings)))
         drawn = []
-        together: dict[str, list[tuple[Axes, pd.DataFrame]]] = {}
+        together: dict[str, list[tuple[Axes, Data]]] = {}
         for axis, row, model, task in panels(axes, settings):
             own = of_panel(data, row, model, task)
             chosen = own[own.selection == "best"].merge(best, on=list(best.columns))
