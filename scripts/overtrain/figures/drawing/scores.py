@@ -24,9 +24,7 @@ HALVES = ("even", "odd")  # splits of the prompts, beside "all"
 
 
 def scores_grid(
-    data: pd.DataFrame,
-    settings: dict,
-    draw: Callable[[Axes, pd.DataFrame, dict], pd.DataFrame],
+    data: pd.DataFrame, settings: dict, draw: Callable[[Axes, pd.DataFrame, dict], pd.DataFrame]
 ) -> tuple[Figure, pd.DataFrame]:
     """Panels by (model, task), each with its base; `draw(axis, runs, panel)` draws the tuned runs.
 
