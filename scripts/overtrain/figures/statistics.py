@@ -7,7 +7,7 @@ of one fine-tuning (or noise) seed its order of examples (or its draw), so seeds
 tested whole, never budget by budget.
 
 The trend is that of the CHANGE from the same checkpoint's base, the minimum and its two arms are
-those of the modified model ITSELF. docs/statistics.md says what each column is and what to conclude.
+those of the modified model ITSELF. docs/statistics.md says what each column is, and how to read it.
 """
 
 from __future__ import annotations

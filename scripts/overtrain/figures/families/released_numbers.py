@@ -9,7 +9,7 @@ from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
-from overtrain.config.errors import near
+from overtrain.config.errors import known, near
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.kind import Catalogue, Table, Target
 
@@ -26,11 +26,7 @@ class OfStudy(Target):
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
         numbers = catalogue.settings.released_numbers
-        if self.study not in numbers:
-            raise PipelineError(
-                f"{where}.study is {self.study!r}, which is no study of released numbers"
-                f"{near(self.study, numbers)}"
-            )
+        known(f"{where}.study", self.study, "released_numbers", numbers)
 
     def study_settings(self, catalogue: Catalogue) -> Any:
         """The study's section of the configuration."""

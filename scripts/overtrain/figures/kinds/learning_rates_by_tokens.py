@@ -30,34 +30,31 @@ class LearningRatesByTokens(InRows):
 
     @staticmethod
     def draw(data: Data, settings: dict) -> Drawn:
-        from overtrain.figures.drawing import perplexity
-        from overtrain.figures.drawing.axes import Shades, grid, lines, log_together
-        from overtrain.figures.drawing.summaries import scores, stacked
+        from overtrain.figures.drawing.axes import Shades, lines
+        from overtrain.figures.drawing.perplexity import (
+            BASE,
+            dashed_base,
+            over_seeds,
+            rows_of_panels,
+        )
+        from overtrain.figures.drawing.summaries import scores
 
         data = scores(data)
         kept = rates_kept(data, settings.get("largest_loss"))
-        data = data[data.metric == "perplexity"]
         shades = Shades(kept.learning_rate, "learning rate")
-        figure, axes = grid(len(settings["rows"]), len(perplexity.columns(settings)))
-        drawn = []
-        together: dict[str, list[tuple[Axes, Data]]] = {}
-        for axis, row, model, task in perplexity.panels(axes, settings):
-            own = perplexity.of_panel(data, row, model, task)
-            rates = kept[(kept.model == model) & (kept.task == task)].learning_rate
-            tuned = own[(own.selection == "best") & own.learning_rate.isin(rates)]
-            table = perplexity.over_seeds(tuned, own, row["quantity"], ["learning_rate", "tokens"])
-            drawn.append(table.assign(model=model, task=task, **row))
+
+        def by_rate(axis: Axes, own: Data, row: dict) -> list[Data]:
+            runs = own[own.selection == "best"].merge(kept)
+            table = over_seeds(runs, own, row["quantity"], ["learning_rate", "tokens"])
             lines(axis, table, "learning_rate", shades)
-            if row["quantity"] == "absolute":
-                base = perplexity.dashed_base(axis, own)
-                drawn.append(base.assign(model=model, task=task, learning_rate=0.0, **row))
-                table = stacked([table, base])
-            together.setdefault(str(row), []).append((axis, table))
-        for compared in together.values():
-            log_together(compared)
+            if row["quantity"] == "change":
+                return [table]
+            return [table, dashed_base(axis, own).assign(learning_rate=0.0)]
+
+        figure, axes, drawn = rows_of_panels(data, settings, by_rate)
         absolute = any(row["quantity"] == "absolute" for row in settings["rows"])
-        shades.explain(figure, axes, perplexity.BASE if absolute else "")
-        return figure, stacked(drawn)
+        shades.explain(figure, axes, BASE if absolute else "")
+        return figure, drawn
 
 
 def rates_kept(data: Data, largest_loss: float | None) -> Data:

@@ -37,30 +37,29 @@ class LossAlongDirection(OfCheckpoints):
         own = [c for c in catalogue.checkpoints(model) if c.seed == settings.seeds[0]]
         return own[-catalogue.settings.interpolation.last :]
 
+    def names(self, catalogue: Catalogue) -> list[str]:
+        """The tasks whose runs are its directions, if any."""
+        return catalogue.names("tasks", self.tasks) if self.tasks else []
+
     def files(self, checkpoint: Checkpoint, catalogue: Catalogue) -> Iterator[str]:
-        if self.tasks is None or self.recipe is None:
+        if self.recipe is None:
             yield paths.of_checkpoint(checkpoint, "interpolation")
             return
-        for task in catalogue.names("tasks", self.tasks):
+        for task in self.names(catalogue):
             yield paths.of_sweep(checkpoint, task, self.recipe, "interpolation")
 
     def titles(self, catalogue: Catalogue) -> dict[str, str]:
-        return super().titles(catalogue) | (
-            task_titles(self.tasks, catalogue) if self.tasks else {}
-        )
+        return super().titles(catalogue) | task_titles(self.tasks or [], catalogue)
 
     def printed(self, catalogue: Catalogue) -> dict:
         settings = catalogue.settings.interpolation
         own = settings.fine_tuning if self.tasks else settings.gaussian
-        printed = super().printed(catalogue) | {"near": own.near, "wide": own.wide}
-        if self.tasks:
-            printed["tasks"] = catalogue.names("tasks", self.tasks)
-        return printed
+        tasks = {"tasks": self.names(catalogue)} if self.tasks else {}
+        return super().printed(catalogue) | {"near": own.near, "wide": own.wide} | tasks
 
     def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
         yield from super().sources(catalogue)
-        for task in catalogue.names("tasks", self.tasks) if self.tasks else []:
-            yield "tasks", task
+        yield from (("tasks", task) for task in self.names(catalogue))
 
     def check(self, where: str, catalogue: Catalogue) -> None:
         if self.tasks and self.recipe:
