@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from made_up import assert_same_bytes, frame, settings, written
+from made_up import assert_same_bytes, settings, shown, written
 from pandas.testing import assert_frame_equal
 
 from overtrain import PipelineError
-from overtrain.figures.kinds import FIGURES
 
 CHECKPOINTS = ["step1000", "step18000", "main"]
 PRINTED = {
@@ -72,7 +71,7 @@ STUDY = {
 
 
 def study_figure(plot: str, rows: list[dict] = SCORES, **more: object):
-    return FIGURES[plot].draw(frame(rows), settings(plot, **STUDY[plot] | more))
+    return shown(rows, plot, **STUDY[plot] | more)
 
 
 def heights(container) -> list[float | None]:
