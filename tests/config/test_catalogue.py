@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from configuration import PAPERS, ROOT, catalogue_of, targets_of
+from configuration import PAPERS, ROOT, catalogue_of, changed, targets_of
 
 from overtrain.config.models import Checkpoint
 from overtrain.config.units import tokens_of
@@ -64,14 +64,9 @@ def slice_of(targets: Targets, method: str, *arguments: str) -> str:
 
 def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple]) -> set[str]:
     """Names of the `slices`, {name: (method, *arguments)}, that setting a key changes."""
-    before = targets_of(config)
-    *parents, last = path.split(".")
-    level = config
-    for key in parents:
-        level = level[key]
-    assert level[last] != value
-    level[last] = value
-    after = targets_of(config)
+    other = changed(path, value, config)
+    assert other != config
+    before, after = targets_of(config), targets_of(other)
     return {
         name
         for name, (method, *own) in slices.items()
