@@ -9,7 +9,7 @@ from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
-from overtrain.config.errors import known, near
+from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.kind import Catalogue, Table, Target
 
@@ -99,12 +99,10 @@ class OfReleasedNumbers(OfStudy):
         study = self.study_settings(catalogue)
         for cell in self.named_cells():
             for key, section in (("task", "trained_on"), ("evaluation", "evaluations")):
-                name, names = getattr(cell, key), getattr(study, section)
-                if name not in names and not (name is None and self.of_base):
-                    raise PipelineError(
-                        f"{where}: {key} {name!r} is not in {self.study}.{section}"
-                        f"{near(name, names)}"
-                    )
+                name = getattr(cell, key)
+                if name is not None or not self.of_base:
+                    names = getattr(study, section)
+                    known(f"{where}: {key}", name, f"{self.study}.{section}", names)
         if self.source != "published" and not study.measurements:
             raise PipelineError(
                 f"{where}.source is {self.source!r}; "
