@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -114,17 +114,12 @@ class OfCheckpoints(Models, Figure):
         models = catalogue.names("models", self.models)
         return {name: catalogue.settings.models[name].title for name in models}
 
-    def named(self) -> dict[str, Any]:
-        """What its title may name."""
-        own = self.plain()
-        return {key: own[key] for key in ("models", "tasks", "recipe") if key in own}
-
     def printed(self, catalogue: Catalogue) -> dict:
         models = catalogue.names("models", self.models)
         corpora = {catalogue.corpus_of(model) for model in models}
         texts = {catalogue.settings.corpora[corpus].title for corpus in corpora}
         return super().printed(catalogue) | {
-            "title": filled(self.title, self.named(), catalogue),
+            "title": filled(self.title, self.plain(), catalogue),
             "models": models,
             "text": " / ".join(sorted(texts)),
             "titles": self.titles(catalogue),
@@ -137,7 +132,7 @@ class OfCheckpoints(Models, Figure):
 
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
-        check_filled(f"{where}.title", self.title, self.named(), catalogue)
+        check_filled(f"{where}.title", self.title, self.plain(), catalogue)
 
 
 class OfSweeps(Tasks, OfCheckpoints):
