@@ -1,9 +1,10 @@
-# make demo   every figure and table at demo scale, on two CPU cores, without a network
-# make test   every test
+# make demo    every figure and table at demo scale, on two CPU cores, without a network
+# make test    every test, after the checks
+# make check   style, rules, types and the configuration's schema: a minute
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test
+.PHONY: demo test check
 .DELETE_ON_ERROR:
 
 .venv/installed: envs/lock.txt
@@ -15,5 +16,12 @@ demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" python tools/warm snakemake --profile profiles/demo --quiet rules -- all_figures all_tables
 	@echo "Figures: results/figures/*/*.pdf (.png, .csv, .json)   Tables: results/tables/*/*.md"
 
-test: .venv/installed
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check .
+	$(BIN)/mypy scripts/overtrain
+	$(BIN)/python tools/schema.py --check
+
+test: check
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadfile --durations 15

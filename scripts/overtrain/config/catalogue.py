@@ -15,7 +15,7 @@ from pathlib import Path
 
 from overtrain.config.evaluations import AnyJudge, OfTheHub, Suite
 from overtrain.config.hub import CHECKPOINTS, is_local
-from overtrain.config.models import Checkpoint, ReleasedModel
+from overtrain.config.models import Checkpoint, PretrainedModel, ReleasedModel
 from overtrain.config.resources import Resources
 from overtrain.config.section import dumps
 from overtrain.config.settings import Settings
@@ -265,8 +265,9 @@ class Catalogue:
 
     def pretraining_minutes(self, model: str, checkpoint: str, attempt: int) -> int:
         """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""
-        speed = self.settings.models[model].tokens_per_second
-        expected = self.checkpoint(model, checkpoint).tokens / speed / 60
+        own = self.settings.models[model]
+        assert isinstance(own, PretrainedModel)
+        expected = self.checkpoint(model, checkpoint).tokens / own.tokens_per_second / 60
         limit = self.settings.resources.pretrain.runtime
         return min(limit, round(attempt * (30 + 1.5 * expected)))
 

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -42,7 +43,7 @@ def write_shards(
     texts: Iterable[str], encoder: TextEncoder, one_in: int, folder: Path, name: str
 ) -> dict[str, dict]:
     """Encode `texts` into `{split}-{name}.bin`; per split: file, tokens, documents, sha256."""
-    shards = {
+    shards: dict[str, dict[str, Any]] = {
         split: {
             "file": f"{split}-{name}.bin",
             "tokens": 0,

@@ -15,6 +15,7 @@ import sysconfig
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from overtrain import PipelineError
 from overtrain.data.workers import pool
@@ -76,7 +77,7 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
         with pool(workers) as processes:
             parts = list(processes.map(read, files, chunksize=32))
     else:
-        parts = map(read, files)
+        parts = [read(file) for file in files]
     unique: dict[str, Document] = {}
     for documents in parts:
         for document in documents:
@@ -95,9 +96,10 @@ def parse(path: Path, needs: re.Pattern | None = None) -> tuple[str, ast.Module 
         return "", None
 
 
-def definitions(tree: ast.Module) -> list[ast.AST]:
+def definitions(tree: ast.Module) -> list[Any]:
     """The module and every class and function in it, found through bodies of statements only."""
-    found, waiting = [], [tree]
+    found: list[Any] = []
+    waiting: list[Any] = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, (ast.Module, *DEFINITIONS)):
@@ -110,9 +112,9 @@ def is_constant(node: ast.AST | None) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def docstring_of(node: ast.AST) -> str | None:
+def docstring_of(node: Any) -> str | None:
     first = node.body[0] if node.body else None
-    value = first.value.value if is_constant(first) else None
+    value = first.value.value if first and is_constant(first) else None
     return inspect.cleandoc(value) if isinstance(value, str) else None
 
 

@@ -166,7 +166,7 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
     result: dict[str, list[dict]] = {}
     for split in ("test", "validation", "train"):  # training yields to the others
         source = examples.get(split, examples["train"])
-        chosen = []
+        chosen: list[dict] = []
         for example in source:
             if len(chosen) == task["examples"][split]:
                 break
@@ -187,7 +187,8 @@ def split_conversations(
 ) -> tuple[dict[str, list], dict]:
     """Conversations by split, disjoint by prompt, and what the manifest says about them."""
     given = rows if isinstance(rows, dict) else {"train": rows}
-    examples, report = {}, {"left_out": {}}
+    examples: dict[str, list] = {}
+    report: dict[str, dict] = {"left_out": {}}
     for split, own in given.items():
         examples[split], reasons = conversations.read(own, task["format"])
         report["left_out"][split] = dict(reasons)
@@ -215,6 +216,7 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
     """Write a task's `{split}.parquet` and `manifest.json` (source, revision, hashes, counts)."""
     source = task["source"]
     try:
+        rows: list[dict] | dict[str, list[dict]]
         if "dataset" in source:
             rows, revision = rows_from_hub(source), source["revision"]
         else:

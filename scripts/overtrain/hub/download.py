@@ -234,7 +234,8 @@ def convert(shards: dict[str, Path], folder: Path, what: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    weight_map, size = {}, 0
+    weight_map: dict[str, str] = {}
+    size = 0
     for shard, path in shards.items():
         try:
             tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

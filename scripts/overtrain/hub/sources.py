@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from overtrain import PipelineError
 from overtrain.config.catalogue import Catalogue
@@ -104,7 +104,7 @@ def ask(
         return problem(what, client.no_revision(revision, revisions()), change["revision"])
     answer |= {"exists": True, "commit": info.sha, "gated": bool(info.gated)}
     now = revisions().get(revision) if pinned else None
-    if now not in (None, pinned):
+    if pinned and now and now != pinned:
         answer["notes"].append(
             f"{revision} has moved from its pinned commit {pinned[:12]}, which is taken, to "
             f"{now[:12]}; to take that, remove its line from {pins_file}, then {AGAIN}"
@@ -121,7 +121,7 @@ def ask(
     return answer
 
 
-def information(api: HfApi, source: dict, revision: str) -> object:
+def information(api: HfApi, source: dict, revision: str) -> Any:
     """What the hub tells of a repository; of a large data set without the list of all its files."""
     own = {"repo_type": source["kind"], "revision": revision, "timeout": client.TIMEOUT}
     if source["kind"] == "dataset" and source["files"]:
@@ -141,7 +141,7 @@ def repositories(api: HfApi, source: dict) -> list[str]:
         return []  # only a hint
 
 
-def size(api: HfApi, source: dict, info: object) -> int:
+def size(api: HfApi, source: dict, info: Any) -> int:
     """Bytes of the files that are needed; PipelineError if one of them is not there."""
     from huggingface_hub import errors
 

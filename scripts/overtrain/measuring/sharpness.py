@@ -40,7 +40,7 @@ def sharpness(
     ]
     sizes = [(gamma, seed) for gamma in noise.gammas for seed in noise.seeds]
     members = [(0.0, 0)] + [(sign * gamma, seed) for gamma, seed in sizes for sign in (1, -1)]
-    losses = {}
+    losses: dict[tuple[float, int], float] = {}
     starts = range(0, len(members), stacks.width)
     for start in tqdm(starts, desc="noise", unit="stack", mininterval=5):
         own = members[start : start + stacks.width]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from overtrain import PipelineError
 from overtrain.data.corpora import Corpus
@@ -15,8 +17,16 @@ from overtrain.data.tasks import read_split
 from overtrain.data.tokenizer import TextEncoder
 from overtrain.model.architecture import IGNORE
 from overtrain.model.examples import Choices, Examples, encode_choices, encode_texts
-from overtrain.model.olmo import Olmo
 from overtrain.records.measurements import loss_rows, row
+
+
+class Scored(Protocol):
+    """A stack of models (`Olmo`), or one that has its face (`Released`)."""
+
+    runs: int
+    lm_head: Any  # whose weight is on the device
+
+    def losses(self, tokens: Tensor, targets: Tensor, where: Tensor | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Score:
 
 
 @torch.inference_mode()
-def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.ndarray:
+def sequence_losses(model: Scored, examples: Examples, batch_tokens: int) -> np.ndarray:
     """Summed negative log likelihood (runs, n) of each sequence, in nats, float64.
 
     `batch_tokens` of the whole stack are in a pass, at least a sequence of each run. Sequences are
@@ -67,18 +77,17 @@ def sequence_losses(model: Olmo, examples: Examples, batch_tokens: int) -> np.nd
         where = target_positions(targets[None])
         if where is not None:
             targets = targets.reshape(-1)[where]
-        arrays = (examples.inputs[chosen, :length], targets, where)
-        inputs, targets, where = (
-            None if a is None else torch.from_numpy(a).to(device) for a in arrays
-        )
+        inputs = torch.from_numpy(examples.inputs[chosen, :length]).to(device)
+        wanted = torch.from_numpy(targets).to(device)
+        places = None if where is None else torch.from_numpy(where).to(device)
         losses = model.losses(
             inputs.expand(model.runs, *inputs.shape),
-            targets.expand(model.runs, *targets.shape[-2 if where is None else -1 :]).contiguous(),
-            where=None if where is None else where.expand(model.runs, -1),
+            wanted.expand(model.runs, *wanted.shape[-2 if places is None else -1 :]).contiguous(),
+            where=None if places is None else places.expand(model.runs, -1),
         )
         losses = losses.flatten(1).double()
         sequence = torch.arange(len(chosen), device=device).repeat_interleave(length)
-        sequence = sequence if where is None else sequence[where[0]]
+        sequence = sequence if places is None else sequence[places[0]]
         total = losses.new_zeros(model.runs, len(chosen)).index_add_(1, sequence, losses)
         sums[:, chosen] = total.cpu().numpy()
     return sums
@@ -106,7 +115,7 @@ def batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[slice]:
             start = end
 
 
-def language_modelling(model: Olmo, examples: Examples, batch_tokens: int) -> Score:
+def language_modelling(model: Scored, examples: Examples, batch_tokens: int) -> Score:
     """Mean loss per token; sequences, not tokens, are the units of its standard error."""
     sums = sequence_losses(model, examples, batch_tokens)
     counts = (examples.targets != IGNORE).sum(axis=1)
@@ -116,7 +125,7 @@ def language_modelling(model: Olmo, examples: Examples, batch_tokens: int) -> Sc
     return Score(loss, np.sqrt((residuals**2).sum(axis=1)) / counts.sum(), n)
 
 
-def classification(model: Olmo, choices: Choices, batch_tokens: int) -> Score:
+def classification(model: Scored, choices: Choices, batch_tokens: int) -> Score:
     """Loss of the right class by softmax over length-normalised log likelihoods (C.1)."""
     sums = sequence_losses(model, choices.examples, batch_tokens)
     counts = (choices.examples.targets != IGNORE).sum(axis=1)
@@ -141,9 +150,10 @@ class TaskSplit:
     def examples(self) -> Examples:
         return self.data.examples if isinstance(self.data, Choices) else self.data
 
-    def score(self, model: Olmo, batch_tokens: int) -> Score:
-        measure = classification if isinstance(self.data, Choices) else language_modelling
-        return measure(model, self.data, batch_tokens)
+    def score(self, model: Scored, batch_tokens: int) -> Score:
+        if isinstance(self.data, Choices):
+            return classification(model, self.data, batch_tokens)
+        return language_modelling(model, self.data, batch_tokens)
 
 
 def held_out_text(corpus: Path, context: int, tokens: int) -> Examples:

@@ -11,6 +11,7 @@ import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -83,7 +84,7 @@ def stack_width(
             break  # it may not fit, or all fit by far
         if tried == 1:
             one = peak(device, lambda: work(1))  # again, without what a first use brings with it
-        most = peak(device, lambda n=several: work(n))
+        most = peak(device, partial(work, several))
         each, tried = max(least, (most - one) // (several - 1)), several
     fit = max(1, (memory - one) // each + 1)
     return -(-members // -(-members // fit))

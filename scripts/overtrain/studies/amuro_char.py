@@ -42,7 +42,8 @@ def read(folder: Path, settings: dict) -> tuple[list[dict], pd.DataFrame, pd.Dat
     settings: model, checkpoints, tokens_per_step, last_step, and the metric of each evaluation.
     PipelineError if a file or one of its columns is missing.
     """
-    rows, mapping, left_out, values = [], [], [], {}
+    rows, mapping, left_out = [], [], []
+    values: dict[tuple, float] = {}
     for name, (shots, renamed) in FILES.items():
         # Converted ("hf") weights first: the authors say that others were in a wrong format.
         records = read_csv(folder / name).to_dict("records")
@@ -51,7 +52,7 @@ def read(folder: Path, settings: dict) -> tuple[list[dict], pd.DataFrame, pd.Dat
             model_id, dataset = str(theirs["model_id"]), str(theirs["eval dataset"])
             identity = identify(model_id, dataset, shots, renamed)
             reason = unmapped(identity, settings)
-            if reason:
+            if identity is None or reason:
                 left_out.append(where | {"reason": reason})
                 continue
             mapping.append(where | identity)

@@ -75,7 +75,7 @@ class Task:
 
     folder: Path
     kind: str
-    loss_on: str | None = None
+    loss_on: str = "all"
 
 
 def finetune(

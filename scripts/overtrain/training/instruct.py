@@ -28,10 +28,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    set_seed,
+)
 from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig, SFTTrainer
 
@@ -51,7 +59,7 @@ from overtrain.data.tasks import read_split
 from overtrain.data.workers import die_with_parent
 from overtrain.model import chat
 from overtrain.model.examples import Examples, pad
-from overtrain.model.losses import language_modelling
+from overtrain.model.losses import Score, language_modelling
 from overtrain.model.released import DIVERGED, Released, load_model
 from overtrain.records.measurements import loss_rows, row
 from overtrain.records.provenance import seed_of, whole_folder, write_json
@@ -86,7 +94,7 @@ class Tuning:
     lora: dict | None = None
 
     @classmethod
-    def from_config(cls, slice_: dict, **names: str) -> Tuning:
+    def from_config(cls, slice_: dict, **names: Any) -> Tuning:
         """From the configuration's slice for one run (see `catalogue.instruct_slice`).
 
         names: the model, task and recipe, which seed the order of the examples.
@@ -317,13 +325,17 @@ class Watch(TrainerCallback):
         self.asked = self.diverged = False
         self.every = max(1, steps // 20)
 
-    def on_step_end(self, args: SFTConfig, state: object, control: object, **_) -> None:
+    def on_step_end(
+        self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_
+    ) -> None:
         if state.global_step == state.max_steps:
             control.should_save = False  # the weights themselves are saved
         elif any_process(self.asked):  # all at the same step
             self.asked = control.should_save = control.should_training_stop = True
 
-    def on_log(self, args: SFTConfig, state: object, control: object, logs: dict, **_) -> None:
+    def on_log(
+        self, args: SFTConfig, state: TrainerState, control: TrainerControl, logs: dict, **_
+    ) -> None:
         if "grad_norm" not in logs:  # the summary at the end
             return
         if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
@@ -344,7 +356,7 @@ def any_process(flag: bool) -> bool:
 
 
 @contextmanager
-def on_terminate(action: object) -> Iterator[None]:
+def on_terminate(action: Callable[[], None]) -> Iterator[None]:
     """Call `action` at SIGTERM instead of dying of it."""
     before = signal.signal(signal.SIGTERM, lambda *_: action())
     try:
@@ -563,7 +575,7 @@ def measurements(
     trained: Trained,
     distance: float,
     steps: int,
-    score: object | None,
+    score: Score | None,
 ) -> list[dict]:
     """Rows of one run; `score`: None for a diverged one."""
     run = {"learning_rate": tuning.learning_rate, "seed": tuning.seed}
