@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from made_up import MODELS, distances, drawn, frame, many, noise, points, shown, sweep
+from made_up import MODELS, TASKS, distances, drawn, frame, many, noise, points, shown, sweep
 
 from overtrain.figures.drawing.summaries import best_rates
 from overtrain.figures.kinds.learning_rates_by_tokens import rates_kept
@@ -181,6 +181,15 @@ def test_tokens_and_text_are_named_on_the_axes():
     assert axis.get_ylabel() == "change in docstrings perplexity"
     figure.canvas.draw()
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["1M", "2M"]
+
+
+@pytest.mark.parametrize(("last", "scale"), [(90.0, "log"), (9.0, "linear")])
+def test_panels_of_a_row_have_one_scale(last, scale):
+    rows = sweep({("1M", 1e-3, 0): 9.0, ("2M", 1e-3, 0): last})
+    rows += sweep({("1M", 1e-3, 0): 9.0, ("2M", 1e-3, 0): 8.0}, task="second")
+    ask = [{"evaluation": "c4", "quantity": "absolute"}]
+    figure, _ = shown(rows, "learning_rates_by_tokens", tasks=TASKS, rows=ask)
+    assert [axis.get_yscale() for axis in figure.axes] == [scale, scale]
 
 
 def test_ten_tasks_are_labelled_at_the_outside_of_two_rows():
