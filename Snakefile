@@ -30,7 +30,7 @@ try:
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
-config |= layers.config  # what the scripts of jobs see
+config = layers.config  # what the scripts of jobs see
 catalogue, ask = targets.catalogue, Ask(targets.catalogue)
 if workflow.is_main_process:
     print(layers.told(), file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SET = ["--configfile", "profiles/demo/overlay.yaml", "tests/tiny.yaml"]
+SET = ["--configfile", "profiles/demo/overlay.yaml", "--config", "own=tests/tiny.yaml"]
 TASK = "results/tasks/same_docstring/manifest.json"
 FIGURE = "results/figures/overtrained/fig07.pdf"
 
