@@ -13,38 +13,13 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches the hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # equal results, and no fight between test processes
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from helpers import ANIMALS, STONES, VERBS, documents, write_task
 
-from overtrain.data import corpora, tasks, tokenizer
+from overtrain.data import corpora, tokenizer
 from overtrain.records.provenance import whole_folder
 
 ROOT = Path(__file__).parent.parent
-ANIMALS = ["ant", "bee", "cat", "dog", "eel", "fox", "goat", "hare", "ibis", "jay"]
-STONES = ["agate", "basalt", "chalk", "flint", "granite", "jade", "marble", "onyx", "quartz"]
-VERBS = ["carries", "finds", "hides", "leaves", "sees", "steals", "wants"]
-
-
-def sentence(draw: random.Random) -> str:
-    first, second = draw.choice(ANIMALS), draw.choice(ANIMALS)
-    return f"The {first} {draw.choice(VERBS)} the {draw.choice(STONES)} of the {second}."
-
-
-def documents(count: int, seed: int) -> list[str]:
-    """Small stories of one to six sentences, all different."""
-    draw = random.Random(seed)
-    stories = [" ".join(sentence(draw) for _ in range(draw.randint(1, 6))) for _ in range(count)]
-    return list(dict.fromkeys(stories))
-
-
-def write_task(folder: Path, kind: str, splits: dict[str, list[dict]]) -> Path:
-    """A task's folder, as rule prepare_task leaves it (without the manifest)."""
-    folder.mkdir(exist_ok=True)
-    for split, rows in splits.items():
-        table = pa.Table.from_pylist(rows, pa.schema(tasks.COLUMNS[kind]))
-        pq.write_table(table, folder / f"{split}.parquet")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -121,17 +96,6 @@ def choice_task(tmp_path_factory) -> Path:
     splits = {"train": rows[:20], "validation": rows[20:32], "test": rows[32:]}
     folder = tmp_path_factory.mktemp("tasks") / "choices"
     return write_task(folder, "classification", splits)
-
-
-def rules_of(root: Path) -> list:
-    """Snakemake's rules of the workflow in `root`, at the papers' scale."""
-    from snakemake.api import SnakemakeApi
-    from snakemake.settings.enums import Quietness
-    from snakemake.settings.types import OutputSettings, ResourceSettings
-
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        loaded = api.workflow(ResourceSettings(cores=1), snakefile=root / "Snakefile", workdir=root)
-        return list(loaded._workflow.rules)
 
 
 @pytest.fixture(scope="session")

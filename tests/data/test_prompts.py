@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from configuration import PAPERS
-from conftest import write_task
+from helpers import write_task
 from local_hub import run_on_hub, serve
 
 from overtrain import PipelineError

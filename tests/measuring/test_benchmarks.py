@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from configuration import PAPERS
-from conftest import sentence
+from helpers import sentence
 from local_hub import run_on_hub, serve
 
 from overtrain import PipelineError

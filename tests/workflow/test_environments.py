@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import rules_of
+from helpers import rules_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import rules_of
+from helpers import rules_of
 
 from overtrain.config.asked import Ask
 from overtrain.config.files import load
