@@ -10,11 +10,12 @@ where something is drawn, never at their top.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from overtrain.config.section import Section, Text
+from overtrain.figures.titles import check_filled, filled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,18 @@ class Figure(Target):
     """An entry of `figures`; a kind adds `plot`, its own name, and `draw`."""
 
     title: Text = Field(description="Above the figure")
+
+    def named(self) -> dict[str, Any]:
+        """What its title may name in braces: models, tasks, a recipe."""
+        return {}
+
+    def printed(self, catalogue: Catalogue) -> dict:
+        title = filled(self.title, self.named(), catalogue)
+        return super().printed(catalogue) | {"title": title}
+
+    def check(self, where: str, catalogue: Catalogue) -> None:
+        super().check(where, catalogue)
+        check_filled(f"{where}.title", self.title, self.named(), catalogue)
 
     @staticmethod
     def draw(data: pd.DataFrame | None, settings: dict) -> Drawn:

@@ -14,6 +14,7 @@ from overtrain.config.errors import near
 from overtrain.config.evaluations import NOT_BENCHMARKS, OverlapJudge, PromptsOfTask
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.families.models import OfSweeps
+from overtrain.figures.kind import Figure
 
 if TYPE_CHECKING:
     from overtrain.config.catalogue import Catalogue, Checkpoint
@@ -28,7 +29,7 @@ class Panel(Section):
     ] = Field(description="Their mean is shown")
 
 
-class OfInstructionRuns(OfSweeps):
+class OfInstructionRuns(OfSweeps, Figure):
     """A figure of scores of released models before and after instruction tuning."""
 
     studies: ClassVar[set[str]] = {"released"}

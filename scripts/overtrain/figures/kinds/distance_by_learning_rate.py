@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from overtrain.figures.families.models import OfSweeps
+from overtrain.figures.kind import Figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from overtrain.figures.kind import Drawn
 
 
-class DistanceByLearningRate(OfSweeps):
+class DistanceByLearningRate(OfSweeps, Figure):
     """A panel for each task."""
 
     metrics: ClassVar[set[str]] = {"l2_distance"}

@@ -13,6 +13,7 @@ from overtrain.config.errors import known
 from overtrain.config.models import PretrainedModel
 from overtrain.config.section import Text
 from overtrain.figures.families.models import Names, OfCheckpoints, check_tasks
+from overtrain.figures.kind import Figure
 from overtrain.figures.titles import task_titles
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from overtrain.figures.kind import Drawn
 
 
-class LossAlongDirection(OfCheckpoints):
+class LossAlongDirection(OfCheckpoints, Figure):
     """The direction is the change of a run or, without `tasks`, one draw of Gaussian noise."""
 
     metrics: ClassVar[set[str]] = {"loss", "slope", "half_curvature"}

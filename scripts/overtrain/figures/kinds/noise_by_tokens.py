@@ -9,6 +9,7 @@ from pydantic import Field
 from overtrain import PipelineError
 from overtrain.config.section import Distinct
 from overtrain.figures.families.models import OfCheckpoints, Quantity
+from overtrain.figures.kind import Figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from overtrain.figures.kind import Drawn
 
 
-class NoiseByTokens(OfCheckpoints):
+class NoiseByTokens(OfCheckpoints, Figure):
     """Of models trained here and, by their documented initialisation, of released ones."""
 
     metrics: ClassVar[set[str]] = {"loss", "perplexity"}

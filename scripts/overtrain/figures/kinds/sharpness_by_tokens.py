@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from overtrain.figures.families.models import OfCheckpoints
+from overtrain.figures.kind import Figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from overtrain.figures.kind import Drawn
 
 
-class SharpnessByTokens(OfCheckpoints):
+class SharpnessByTokens(OfCheckpoints, Figure):
     """Left, the rise by gamma squared, by tokens; right, its share of the approximation."""
 
     metrics: ClassVar[set[str]] = {"half_curvature", "loss_change"}
