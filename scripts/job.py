@@ -19,13 +19,14 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from overtrain import PipelineError
 from overtrain.records.provenance import hash_of, provenance
 
 if TYPE_CHECKING:
     import torch
+    from snakemake.iocontainers import Namedlist, Snakemake
 
     from overtrain.config.catalogue import Catalogue
     from overtrain.model.memory import Room
@@ -36,7 +37,7 @@ STATE = Path("results/state")  # of jobs that go on where they were stopped; Sna
 class Job:
     """The job that Snakemake's object describes; a context that sends its output to its log."""
 
-    def __init__(self, snakemake: object):
+    def __init__(self, snakemake: Snakemake):
         self.snakemake = snakemake
         self.wildcards = snakemake.wildcards
         self.input, self.output = paths_of(snakemake.input), paths_of(snakemake.output)
@@ -50,7 +51,7 @@ class Job:
             self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> bool | None:
+    def __exit__(self, *error: Any) -> bool | None:
         return self.stack.__exit__(*error)
 
     @cached_property
@@ -121,7 +122,7 @@ class TorchJob(Job):
     the small changes that small learning rates make. "highest" where TF32 would do so too.
     """
 
-    def __init__(self, snakemake: object, precision: str = "high"):
+    def __init__(self, snakemake: Snakemake, precision: str = "high"):
         super().__init__(snakemake)
         self.precision = precision
 
@@ -168,7 +169,7 @@ class TorchJob(Job):
         return Room(self.device, int(memory), self.catalogue.settings.evaluations.batch_tokens)
 
 
-def paths_of(named: object) -> SimpleNamespace:
+def paths_of(named: Namedlist) -> SimpleNamespace:
     """A rule's inputs or outputs by name: paths, and lists of them where the rule has lists."""
     return SimpleNamespace(
         **{n: Path(p) if isinstance(p, str) else [Path(q) for q in p] for n, p in named.items()}
@@ -188,7 +189,7 @@ def logged(log: str) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.stdout.reconfigure(line_buffering=True)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     started = time.perf_counter()
     try:
         yield

@@ -35,7 +35,7 @@ def against_closed_form(experiment: str, metric: str, by: list[str]) -> str:
     return f"mean {of_mean.max():.1%} (median {of_mean.median():.2%}), one network {one:.1%}"
 
 
-settings = yaml.safe_load((ROOT / "config.yaml").read_text())["theory"]
+settings = yaml.safe_load((ROOT / "studies/theory.yaml").read_text())["theory"]
 spectrum = settings["features"]
 pre = np.geomspace(spectrum["largest"], spectrum["smallest"], spectrum["count"])
 distances = read("pretraining")

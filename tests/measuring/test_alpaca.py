@@ -10,7 +10,7 @@ import pytest
 from overtrain import PipelineError
 from overtrain.measuring import alpaca, responses
 from overtrain.measuring.alpaca import Run, judge_sweep, length_controlled, win_rates
-from overtrain.measuring.judges import FIRST, SECOND, TIE, Question, Verdict
+from overtrain.measuring.verdicts import FIRST, SECOND, TIE, Question, Verdict
 from overtrain.records import measurements
 
 PROMPTS = [{"instruction": f"Say {n}.", "answer": None} for n in range(10)]

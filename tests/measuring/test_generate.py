@@ -16,7 +16,8 @@ from overtrain import PipelineError
 from overtrain.data import tokenizer
 from overtrain.measuring.generate import Decoding, respond
 from overtrain.measuring.harness import uses_vllm
-from overtrain.measuring.judges import FIRST, SECOND, Question, Template, by_length, open_judge
+from overtrain.measuring.judges import by_length, open_judge
+from overtrain.measuring.verdicts import FIRST, SECOND, Question, Template
 
 CHAT = (
     "{% for message in messages %}{{ '<' + message['role'][0] + '>' + message['content'] }}"

@@ -18,7 +18,8 @@ from judge_server import NONSENSE, longer, serve, with_logprobs
 
 from overtrain import PipelineError
 from overtrain.measuring.endpoint import Pace, read_verdict
-from overtrain.measuring.judges import (
+from overtrain.measuring.judges import open_judge
+from overtrain.measuring.verdicts import (
     FIRST,
     SECOND,
     TIE,
@@ -26,7 +27,6 @@ from overtrain.measuring.judges import (
     Template,
     Verdict,
     Verdicts,
-    open_judge,
 )
 
 NAME = "alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt"

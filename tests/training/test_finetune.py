@@ -250,8 +250,11 @@ def test_several_stacks_give_the_snapshots_of_one(
     assert list(found) == list(expected) and len(found) == 13  # base, 6 x (best, last)
     for key, (weights, epoch) in expected.items():
         assert found[key][1] == epoch
-        for name, tensor in weights.items():  # the change is kept in 8 bits of precision
-            torch.testing.assert_close(found[key][0][name], tensor, rtol=2**-7, atol=1e-4)
+        for name, tensor in weights.items():
+            # Norms: Adam turns a gradient that is all rounding into a whole step, so that single
+            # weights differ by more on some machines.
+            difference = (found[key][0][name] - tensor).norm()
+            assert difference <= 2**-10 * tensor.norm() + 1e-6
     by_run = {"metric", "learning_rate", "seed", "epoch", "selection", "split"}
 
     def key(row: dict) -> tuple[str, ...]:

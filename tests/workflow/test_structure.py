@@ -68,6 +68,21 @@ def test_an_arrow_that_goes_back_is_seen(tmp_path):
     assert back_arrows(path, "records")  # it imports the hub's client
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    names = {
+        ".".join(("overtrain", *p.relative_to(LIBRARY).with_suffix("").parts)): p for p in MODULES
+    }
+    arrows = {
+        name: {module.rsplit(".", cut)[0] for _, module in imported(path) for cut in (0, 1)}
+        & names.keys() - {name}
+        for name, path in names.items()
+    }
+    while ends := [name for name, to in arrows.items() if not to & arrows.keys()]:
+        for name in ends:
+            del arrows[name]
+    assert sorted(arrows) == []
+
+
 def test_no_package_imports_what_is_above_the_packages():
     found = [
         f"{path.relative_to(ROOT)}:{line}"

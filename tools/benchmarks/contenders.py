@@ -18,22 +18,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from overtrain.config.files import load  # noqa: E402
 from overtrain.data import docstrings  # noqa: E402
 from overtrain.model.architecture import Architecture  # noqa: E402
 from overtrain.training.schedule import fraction  # noqa: E402
 
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = load(ROOT, {}).config
 
 
 def options(description: str) -> argparse.ArgumentParser:
     """The options that both benchmarks have; the last two are for the processes they start."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--shape", default="OLMo-10K", help="a model of config.yaml")
+    parser.add_argument("--shape", default="OLMo-10K", help="a model of the configuration")
     parser.add_argument("--batch-size", type=int, help="sequences in a batch")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of every contender, on the CPU")
@@ -43,7 +42,7 @@ def options(description: str) -> argparse.ArgumentParser:
 
 
 def architecture(shape: str) -> Architecture:
-    """A model of config.yaml in the standard parameterisation, which needs no rates per tensor."""
+    """A configured model in the standard parameterisation, which needs no rates per tensor."""
     return Architecture(**CONFIG["models"][shape]["architecture"] | {"base_width": None})
 
 

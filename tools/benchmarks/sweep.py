@@ -45,13 +45,14 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
 
 def library(recipe: object, folder: Path, device: object, memory: int) -> list[float]:
     """`overtrain.finetune.finetune` as the pipeline calls it; each run's distance from the base."""
+    from overtrain.model.memory import Room
     from overtrain.training import finetune
 
     rows = finetune.finetune(
         folder / "base",
         finetune.Task(folder / "task", "language_modelling"),
         recipe,
-        finetune.Room(device, memory, contenders.CONFIG["evaluations"]["batch_tokens"]),
+        Room(device, memory, contenders.CONFIG["evaluations"]["batch_tokens"]),
         folder / "runs",
         SWEEP,
     )
@@ -67,6 +68,7 @@ def trainer(recipe: object, folder: Path, device: object) -> list[float]:
     from overtrain.data.tasks import read_split
     from overtrain.data.tokenizer import load_encoder
     from overtrain.model.examples import encode_texts
+    from overtrain.model.memory import Room
     from overtrain.model.olmo import load_tensors, read_architecture
     from overtrain.training.finetune import Run, Stack
 
@@ -76,7 +78,7 @@ def trainer(recipe: object, folder: Path, device: object) -> list[float]:
     examples = encode_texts(texts, load_encoder(base), a.context)
     distances = []
     for seed in recipe.seeds:
-        order = Stack(a, weights, [Run(0.0, seed)], recipe, SWEEP["task"], device, 0)
+        order = Stack(a, weights, [Run(0.0, seed)], recipe, SWEEP["task"], Room(device, 0, 0))
         epochs = [order.batches(len(examples), e + 1) for e in range(recipe.epochs)]  # one seed's
         chosen = torch.cat([torch.from_numpy(b[0]) for epoch in epochs for b in epoch])
         del order

@@ -21,7 +21,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from overtrain import PipelineError
-from overtrain.measuring.judges import FIRST, SECOND, TIE, Judge, Question, Verdict, Verdicts
+from overtrain.measuring.verdicts import FIRST, SECOND, TIE, Judge, Question, Verdict, Verdicts
 from overtrain.records.measurements import row, write_table
 
 VERDICTS = pa.schema(

@@ -24,7 +24,7 @@ from pathlib import Path
 import openai
 
 from overtrain import PipelineError
-from overtrain.measuring.judges import (
+from overtrain.measuring.verdicts import (
     IDENTIFIERS,
     Question,
     Template,
