@@ -56,7 +56,7 @@ NEW = {
 def test_a_file_of_ones_own_adds_whole_entries_over_the_profiles(tmp_path):
     demo = yaml.safe_load((ROOT / DEMO).read_text())
     path = own(tmp_path, NEW)
-    layers = load(ROOT, demo | {"own": path}, [DEMO])
+    layers = load(ROOT, demo | {"own": path}, [Path.cwd() / DEMO])
     found = checked(layers.config).settings
     assert found.scale == "demo scale"  # the profile's file still counts
     assert found.models["OLMo-2B"].title == "OLMo-2B" and found.tasks["mine"].title == "mine"
@@ -84,7 +84,11 @@ def test_the_papers_scale_is_told_too():
 @pytest.mark.parametrize(
     ("overlay", "parts"),
     [
-        ({"scal": "demo"}, ["config.yaml: unknown key 'scal'; did you mean 'scale'"]),
+        ({"scal": "demo"}, ["configuration: unknown key 'scal'; did you mean 'scale'"]),
+        (  # unknown and, under its right name, missing
+            {"recipes": {"mine": {"epoch": 1}}},
+            ["recipes.mine: unknown key 'epoch'; did you mean 'epochs'"],
+        ),
         ({"recipes": {"default": {"epoch": 1}}}, ["recipes.default: ", "'epoch'", "'epochs'"]),
         # An entry is whole; a mistyped name begins one.
         (

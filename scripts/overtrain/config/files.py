@@ -54,7 +54,8 @@ def load(root: Path, overlay: dict, overlay_files: Iterable[str | Path] = ()) ->
         raise PipelineError(f"{OWN} is {own!r}; it must name a file, or be a list of files")
     for name in files:
         config = laid_over(config, read(Path(name)))
-    told = [str(path) for path in overlay_files]
+    here = f"{Path.cwd()}/"  # Snakemake makes its own absolute
+    told = [str(path).removeprefix(here) for path in overlay_files]
     told += ["--config"] if overlay.keys() - {OWN} and not told else []
     return Layers(expanded(config), paper_task_sets, told + files)
 
