@@ -14,7 +14,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches the hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # equal results, and no fight between test processes
 
 import pytest
-from helpers import ANIMALS, STONES, VERBS, documents, write_task
+from stories import ANIMALS, STONES, VERBS, documents, write_task
 
 from overtrain.data import corpora, tokenizer
 from overtrain.records.provenance import whole_folder

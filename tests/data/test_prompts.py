@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from configuration import PAPERS
-from helpers import write_task
 from local_hub import run_on_hub, serve
+from stories import write_task
 
 from overtrain import PipelineError
 from overtrain.data import prompts

@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 from configuration import PAPERS
-from helpers import sentence
 from local_hub import run_on_hub, serve
+from stories import sentence
 
 from overtrain import PipelineError
 from overtrain.data import cloze, docstrings

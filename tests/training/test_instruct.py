@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import ANIMALS, STONES, VERBS, write_task
 from safetensors.torch import load_file
+from stories import ANIMALS, STONES, VERBS, write_task
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from overtrain import PipelineError

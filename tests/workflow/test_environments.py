@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import rules_of
+from rule_files import rules_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import rules_of
+from rule_files import rules_of
 
 from overtrain.config.asked import Ask
 from overtrain.config.files import load

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from configuration import PAPERS
 
+from overtrain.data import tokenizer
 from overtrain.figures.kinds import FIGURES as KINDS
 from overtrain.records import measurements
 from overtrain.records.provenance import sha256
@@ -124,6 +125,7 @@ def test_a_released_model_with_pickled_weights_is_fetched_and_perturbed(reposito
     model = LlamaForCausalLM(config)
     config.save_pretrained(copy / "hub/last")
     torch.save(model.state_dict(), copy / "hub/last/pytorch_model.bin")
+    tokenizer.characters().save(copy / "hub/last")
     (copy / "local.yaml").write_text(LOCAL)
     path = "results/measurements/LLM360-Amber/1.3T/gaussian.parquet"
     result = command(copy, *TINY, "local.yaml", "--", path)

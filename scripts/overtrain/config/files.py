@@ -9,6 +9,7 @@ configuration files.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,7 @@ def load(root: Path, overlay: dict, overlay_files: Iterable[str | Path] = ()) ->
         raise PipelineError(f"{OWN} is {own!r}; it must name a file, or be a list of files")
     for name in files:
         config = laid_over(config, read(Path(name)))
-    here = f"{Path.cwd()}/"  # Snakemake makes its own absolute
-    told = [str(path).removeprefix(here) for path in overlay_files]
+    told = [os.path.relpath(path) for path in overlay_files]
     told += ["--config"] if overlay.keys() - {OWN} and not told else []
     return Layers(expanded(config), paper_task_sets, told + files)
 

@@ -1,7 +1,4 @@
-"""What tests import from one another: made-up English, a task's folder, the workflow's rules.
-
-Not in a conftest.py: there are several, and an import by that name finds the last that was loaded.
-"""
+"""Made-up English that tests train on and ask about; deterministic."""
 
 import random
 from pathlib import Path
@@ -35,14 +32,3 @@ def write_task(folder: Path, kind: str, splits: dict[str, list[dict]]) -> Path:
         table = pa.Table.from_pylist(rows, pa.schema(tasks.COLUMNS[kind]))
         pq.write_table(table, folder / f"{split}.parquet")
     return folder
-
-
-def rules_of(root: Path) -> list:
-    """Snakemake's rules of the workflow in `root`, at the papers' scale."""
-    from snakemake.api import SnakemakeApi
-    from snakemake.settings.enums import Quietness
-    from snakemake.settings.types import OutputSettings, ResourceSettings
-
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        loaded = api.workflow(ResourceSettings(cores=1), snakefile=root / "Snakefile", workdir=root)
-        return list(loaded._workflow.rules)
