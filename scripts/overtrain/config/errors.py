@@ -6,7 +6,7 @@ import difflib
 import json
 import types
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import Tag, ValidationError
 from pydantic.fields import FieldInfo
@@ -23,21 +23,22 @@ BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+T = TypeVar("T")
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def near(name: object, known: Iterable[object]) -> str:
     """'; allowed: ...', with the nearest known name first if one is near."""
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, 1)
+    names = [str(own) for own in known]
+    close = difflib.get_close_matches(str(name), names, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint}; allowed: {', '.join(known)}" if known else hint
+    return f"{hint}; allowed: {', '.join(names)}" if names else hint
 
 
-def known(where: str, name: str, section: str, names: Iterable[str]) -> None:
-    """Raise PipelineError unless `name`, the value at `where`, is one of a section's `names`."""
+def known(where: str, name: T, section: str, names: Iterable[T], verb: str = "is") -> None:
+    """Raise PipelineError unless `name`, what `where` is or has, is one of a section's `names`."""
     names = list(names)
     if name not in names:
-        raise PipelineError(f"{where} is {name!r}, not in {section}{near(name, names)}")
+        raise PipelineError(f"{where} {verb} {name!r}, not in {section}{near(name, names)}")
 
 
 def typed(model: type[Section], config: dict) -> Any:

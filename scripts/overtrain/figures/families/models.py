@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,12 +11,10 @@ from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.check import check_stand_in
 from overtrain.config.errors import known
+from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
-from overtrain.figures.kind import Figure, Target
+from overtrain.figures.kind import Catalogue, Figure, Target
 from overtrain.figures.titles import task_titles
-
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue, Checkpoint
 
 Names = Annotated[Text | list[Text], Field(min_length=1)]
 Quantity = Literal["absolute", "change"]
@@ -115,11 +113,6 @@ class OfCheckpoints(Models):
         """What panels call the models, and whatever else has a title."""
         models = catalogue.names("models", self.models)
         return {name: catalogue.settings.models[name].title for name in models}
-
-    def named(self) -> dict[str, Any]:
-        """What a figure's title may name."""
-        own = self.plain()
-        return {key: own[key] for key in ("models", "tasks", "recipe") if key in own}
 
     def printed(self, catalogue: Catalogue) -> dict:
         models = catalogue.names("models", self.models)
