@@ -49,6 +49,8 @@ def typed(model: type[Section], config: dict) -> Any:
         places = [(Place(model, config, fault["loc"]), fault) for fault in error.errors()]
     deepest = max(len(place.path) for place, _ in places)
     own = [(place, fault) for place, fault in places if len(place.path) == deepest]
+    # A mistyped key is both unknown and missing under its right name: the former says which it is.
+    own.sort(key=lambda found: found[1]["type"] != "extra_forbidden")
     first = own[0][0]
     same = [fault for place, fault in own if place.path == first.path]
     raise PipelineError(explain(first, same))
@@ -94,11 +96,11 @@ class Place:
 
     @property
     def where(self) -> str:
-        return ".".join(self.path) or "config.yaml"
+        return ".".join(self.path) or "configuration"
 
     @property
     def parent(self) -> str:
-        return ".".join(self.path[:-1]) or "config.yaml"
+        return ".".join(self.path[:-1]) or "configuration"
 
 
 def field_type(field: FieldInfo) -> object:
@@ -212,5 +214,5 @@ def entry_hint(place: Place, up: int) -> str:
     if get_origin(kind) is dict and isinstance(entries, dict):
         name = place.path[-up]
         if close := difflib.get_close_matches(name, entries.keys() - {name}, 1):
-            return f"; a new entry is complete, or did you mean {close[0]!r}?"
+            return f"; a new entry must be complete, or did you mean {close[0]!r}?"
     return ""

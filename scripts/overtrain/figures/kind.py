@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from pydantic import Field
 
 from overtrain.config.section import Section, Text
+from overtrain.figures.titles import check_filled, filled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,14 @@ class Figure(Target):
     """An entry of `figures`; a kind adds `plot`, its own name, and `draw`."""
 
     title: Text = Field(description="Above the figure")
+
+    def printed(self, catalogue: Catalogue) -> dict:
+        title = filled(self.title, self.plain(), catalogue)
+        return super().printed(catalogue) | {"title": title}
+
+    def check(self, where: str, catalogue: Catalogue) -> None:
+        super().check(where, catalogue)
+        check_filled(f"{where}.title", self.title, self.plain(), catalogue)
 
     @staticmethod
     @abstractmethod

@@ -15,7 +15,7 @@ from overtrain.config.evaluations import NOT_BENCHMARKS, OverlapJudge, PromptsOf
 from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.families.models import OfSweeps
-from overtrain.figures.kind import Catalogue
+from overtrain.figures.kind import Catalogue, Figure
 
 WIN_RATES = {"win_rate", "length_controlled_win_rate"}
 
@@ -29,7 +29,7 @@ class Panel(Section):
     ] = Field(description="Their mean is shown")
 
 
-class OfInstructionRuns(OfSweeps):
+class OfInstructionRuns(OfSweeps, Figure):
     """A figure of scores of released models before and after instruction tuning."""
 
     studies: ClassVar[set[str]] = {"released"}

@@ -1,4 +1,4 @@
-"""What names models, or tasks and a recipe; figures of checkpoints, and of sweeps."""
+"""What names models, or tasks and a recipe; what is made of checkpoints, and of sweeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from overtrain.config.errors import known
 from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.kind import Catalogue, Figure, Target
-from overtrain.figures.titles import check_filled, filled, task_titles
+from overtrain.figures.titles import task_titles
 
 Names = Annotated[Text | list[Text], Field(min_length=1)]
 Quantity = Literal["absolute", "change"]
@@ -52,7 +52,6 @@ class Models(Target):
     models: Names = Field(description="A key of model_sets, or names of models")
 
     def check(self, where: str, catalogue: Catalogue) -> None:
-        super().check(where, catalogue)
         all_known(f"{where}.models", self.models, "models", catalogue)
         for name in catalogue.names("models", self.models):
             study = catalogue.study_of(name)
@@ -60,6 +59,7 @@ class Models(Target):
                 raise PipelineError(f"{where}.models names {name}, {self.not_shown(study)}")
             if study == "released":
                 check_stand_in(name, catalogue)
+        super().check(where, catalogue)
 
     def not_shown(self, study: str) -> str:
         if study == "controlled":
@@ -88,8 +88,8 @@ class Tasks(Target):
         super().check(where, catalogue)
 
 
-class OfCheckpoints(Models, Figure):
-    """A figure of every checkpoint of its models."""
+class OfCheckpoints(Models):
+    """A figure or table of every checkpoint of its models."""
 
     evaluation: ClassVar[str]  # the stem of a checkpoint's file that it reads
 
@@ -119,7 +119,6 @@ class OfCheckpoints(Models, Figure):
         corpora = {catalogue.corpus_of(model) for model in models}
         texts = {catalogue.settings.corpora[corpus].title for corpus in corpora}
         return super().printed(catalogue) | {
-            "title": filled(self.title, self.plain(), catalogue),
             "models": models,
             "text": " / ".join(sorted(texts)),
             "titles": self.titles(catalogue),
@@ -130,13 +129,9 @@ class OfCheckpoints(Models, Figure):
             yield "models", model
             yield "corpora", catalogue.corpus_of(model)
 
-    def check(self, where: str, catalogue: Catalogue) -> None:
-        super().check(where, catalogue)
-        check_filled(f"{where}.title", self.title, self.plain(), catalogue)
-
 
 class OfSweeps(Tasks, OfCheckpoints):
-    """A figure of every run of a recipe on each checkpoint and task."""
+    """A figure or table of every run of a recipe on each checkpoint and task."""
 
     def evaluations(self) -> list[str]:
         """The stems of a sweep's files that it reads."""
@@ -167,7 +162,7 @@ class Row(Section):
     quantity: Quantity
 
 
-class InRows(OfSweeps):
+class InRows(OfSweeps, Figure):
     """A figure of perplexities: a row of panels for each evaluation and quantity."""
 
     rows: Distinct[Row] = Field(description="Rows of panels, top to bottom")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import OfSweeps
-from overtrain.figures.kind import Data, Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 
-class DistanceByLearningRate(OfSweeps):
+class DistanceByLearningRate(OfSweeps, Figure):
     """A panel for each task."""
 
     metrics: ClassVar[set[str]] = {"l2_distance"}

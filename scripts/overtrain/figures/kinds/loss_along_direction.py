@@ -13,11 +13,11 @@ from overtrain.config.errors import known
 from overtrain.config.models import Checkpoint, PretrainedModel
 from overtrain.config.section import Text
 from overtrain.figures.families.models import Names, OfCheckpoints, check_tasks
-from overtrain.figures.kind import Catalogue, Data, Drawn
+from overtrain.figures.kind import Catalogue, Data, Drawn, Figure
 from overtrain.figures.titles import task_titles
 
 
-class LossAlongDirection(OfCheckpoints):
+class LossAlongDirection(OfCheckpoints, Figure):
     """The direction is the change of a run or, without `tasks`, one draw of Gaussian noise."""
 
     metrics: ClassVar[set[str]] = {"loss", "slope", "half_curvature"}

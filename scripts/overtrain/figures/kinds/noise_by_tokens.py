@@ -9,10 +9,10 @@ from pydantic import Field
 from overtrain import PipelineError
 from overtrain.config.section import Distinct
 from overtrain.figures.families.models import OfCheckpoints, Quantity
-from overtrain.figures.kind import Catalogue, Data, Drawn
+from overtrain.figures.kind import Catalogue, Data, Drawn, Figure
 
 
-class NoiseByTokens(OfCheckpoints):
+class NoiseByTokens(OfCheckpoints, Figure):
     """Of models trained here and, by their documented initialisation, of released ones."""
 
     metrics: ClassVar[set[str]] = {"loss", "perplexity"}

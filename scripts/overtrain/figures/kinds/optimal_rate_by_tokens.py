@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from overtrain.figures.families.models import OfSweeps
-from overtrain.figures.kind import Axes, Data, Drawn
+from overtrain.figures.kind import Axes, Data, Drawn, Figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNSWEPT = {"color": "0.85", "linewidth": 0, "zorder": 0}
 
 
-class OptimalRateByTokens(OfSweeps):
+class OptimalRateByTokens(OfSweeps, Figure):
     """A panel for each task."""
 
     metrics: ClassVar[set[str]] = {"perplexity"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import OfCheckpoints
-from overtrain.figures.kind import Data, Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 
-class SharpnessByTokens(OfCheckpoints):
+class SharpnessByTokens(OfCheckpoints, Figure):
     """Left, the rise by gamma squared, by tokens; right, its share of the approximation."""
 
     metrics: ClassVar[set[str]] = {"half_curvature", "loss_change"}
