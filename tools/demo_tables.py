@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "results/figures/overtrained"
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from overtrain.figures.drawing.axes import tokens_text  # noqa: E402
+from overtrain.config.units import tokens_text  # noqa: E402
 
 
 def table(data: pd.DataFrame, line: str, name: str, highest: bool = False) -> str:

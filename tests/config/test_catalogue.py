@@ -10,7 +10,6 @@ import pytest
 from configuration import PAPERS, ROOT, catalogue_of, changed, targets_of
 
 from overtrain.config.models import Checkpoint
-from overtrain.config.units import tokens_of
 from overtrain.figures.targets import Targets
 
 CONFIG = PAPERS
@@ -218,14 +217,6 @@ def test_a_slice_of_the_theory_holds_its_own_experiment_only(config, path, value
 )
 def test_a_slice_of_published_numbers_holds_its_own(config, path, value, changes):
     assert changed_by(config, path, value, PUBLISHED) == changes
-
-
-@pytest.mark.parametrize(
-    ("budget", "tokens"),
-    [("4B", 4_000_000_000), ("0.84M", 840_000), ("13.5M", 13_500_000), ("2T", 2 * 10**12)],
-)
-def test_tokens_of_a_budgets_name(budget, tokens):
-    assert tokens_of(budget) == tokens
 
 
 def test_seeds_beyond_zero_are_in_the_checkpoints_name_and_rename_no_other(config):

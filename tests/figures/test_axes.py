@@ -6,22 +6,6 @@ from overtrain.figures.drawing import axes
 
 
 @pytest.mark.parametrize(
-    ("tokens", "text"),
-    [
-        (12, "12"),
-        (50_000, "50K"),
-        (840_000, "0.84M"),
-        (1_680_000, "1.68M"),
-        (13.5e6, "13.5M"),
-        (128e9, "128B"),
-        (3e12, "3T"),
-    ],
-)
-def test_tokens_text(tokens, text):
-    assert axes.tokens_text(tokens) == text
-
-
-@pytest.mark.parametrize(
     ("budgets", "labels"),
     [
         ([4, 8, 16, 32, 64, 128], ["4B", "8B", "16B", "32B", "64B", "128B"]),

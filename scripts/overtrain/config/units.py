@@ -1,4 +1,4 @@
-"""Token budgets as people write them."""
+"""Token budgets as people write and read them."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ Budget = Annotated[
 def tokens_of(budget: str) -> int:
     """4B -> 4000000000, 0.84M -> 840000."""
     return round(float(budget[:-1]) * UNITS[budget[-1]])
+
+
+def tokens_text(tokens: float) -> str:
+    """1680000 -> 1.68M; a number is rounded to three digits."""
+    for unit, size in reversed(UNITS.items()):
+        if tokens >= 0.5 * size:
+            return f"{tokens / size:.3g}{unit}"
+    return f"{tokens:g}"

@@ -23,6 +23,8 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from overtrain.config.units import tokens_text
+
 PALETTE = sns.color_palette("colorblind")  # for what has no order
 PANEL = (2.5, 2.1)  # inches
 LABEL = 0.09  # share of a panel's width that a slanted label of an axis takes
@@ -158,11 +160,3 @@ def plain_log_ticks(axis: Axis, values: pd.Series) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(NullLocator())
-
-
-def tokens_text(tokens: float) -> str:
-    """1680000 -> 1.68M."""
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if tokens >= 0.5 * size:
-            return f"{tokens / size:.3g}{unit}"
-    return f"{tokens:g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from overtrain.config.units import tokens_text
 from overtrain.figures.families.models import OfSweeps
 from overtrain.figures.kind import Data, Drawn, Figure
 
@@ -19,7 +20,7 @@ class DistanceByLearningRate(OfSweeps, Figure):
 
     @staticmethod
     def draw(data: Data, settings: dict) -> Drawn:
-        from overtrain.figures.drawing.axes import Shades, band, grid, log_values, tokens_text
+        from overtrain.figures.drawing.axes import Shades, band, grid, log_values
         from overtrain.figures.drawing.perplexity import columns
         from overtrain.figures.drawing.summaries import stacked, summary
 

@@ -12,6 +12,7 @@ from overtrain.config import paths
 from overtrain.config.errors import known
 from overtrain.config.models import Checkpoint, PretrainedModel
 from overtrain.config.section import Text
+from overtrain.config.units import tokens_text
 from overtrain.figures.families.models import Names, OfCheckpoints, check_tasks
 from overtrain.figures.kind import Catalogue, Data, Drawn, Figure
 from overtrain.figures.titles import task_titles
@@ -86,7 +87,7 @@ class LossAlongDirection(OfCheckpoints, Figure):
         import numpy as np
         from matplotlib.ticker import MaxNLocator
 
-        from overtrain.figures.drawing.axes import Shades, grid, tokens_text
+        from overtrain.figures.drawing.axes import Shades, grid
         from overtrain.figures.drawing.summaries import stacked
 
         tasks = settings.get("tasks", [None])

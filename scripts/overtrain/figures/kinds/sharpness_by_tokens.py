@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from overtrain.config.units import tokens_text
 from overtrain.figures.families.models import OfCheckpoints
 from overtrain.figures.kind import Data, Drawn, Figure
 
@@ -26,7 +27,6 @@ class SharpnessByTokens(OfCheckpoints, Figure):
             log_values,
             ticks_at,
             token_axis,
-            tokens_text,
         )
         from overtrain.figures.drawing.summaries import stacked, summary
 
