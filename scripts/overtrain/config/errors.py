@@ -25,6 +25,9 @@ BOUNDS = {
 }
 
 
+NAME = "[key]"  # what pydantic calls an entry's name, where that is at fault
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """'; allowed: ...', with the nearest known name first if one is near."""
     known = [str(k) for k in known]
@@ -69,6 +72,9 @@ class Place:
             self.step(part)
 
     def step(self, part: str | int) -> None:
+        if part == NAME:
+            self.path.append(NAME)
+            return
         plain = without_null(self.type)
         self.parents.append((plain, self.value))
         if isinstance(plain, type) and issubclass(plain, Section):
@@ -153,6 +159,9 @@ def explain(place: Place, faults: list[ErrorDetails]) -> str:
     """One line for the faults of one place: where, what it is, what is allowed."""
     fault = faults[0]
     kind, context = fault["type"], fault.get("ctx", {})
+    if place.path[-1:] == [NAME]:
+        section = ".".join(place.path[:-2])
+        return f"{section} has an entry named {place.path[-2]}; {allowed_values(place, faults)}"
     if kind in ("missing", "union_tag_not_found"):
         if kind == "missing":
             return f"{place.parent}: the key {place.path[-1]!r} is missing{entry_hint(place, 2)}"
