@@ -160,8 +160,8 @@ def explain(place: Place, faults: list[ErrorDetails]) -> str:
     fault = faults[0]
     kind, context = fault["type"], fault.get("ctx", {})
     if place.path[-1:] == [NAME]:
-        section = ".".join(place.path[:-2])
-        return f"{section} has an entry named {place.path[-2]}; {allowed_values(place, faults)}"
+        entries = ".".join(place.path[:-2])
+        return f"{entries} has an entry named {place.path[-2]}; {allowed_values(place, faults)}"
     if kind in ("missing", "union_tag_not_found"):
         if kind == "missing":
             return f"{place.parent}: the key {place.path[-1]!r} is missing{entry_hint(place, 2)}"
