@@ -17,15 +17,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from overtrain import PipelineError
 from overtrain.config.asked import Ask
-from overtrain.config.files import load
+from overtrain.config.files import check_profile, load
 from overtrain.configuration import checked
 
 try:
-    layers = load(
-        Path(workflow.basedir),
-        workflow.config_settings.overwrite_config,
-        workflow.overwrite_configfiles,
-    )
+    overlays = workflow.overwrite_configfiles
+    check_profile(sys.argv, overlays)
+    layers = load(Path(workflow.basedir), workflow.config_settings.overwrite_config, overlays)
     targets = checked(layers.config, layers.paper_task_sets)
 except PipelineError as error:
     sys.exit(f"error: {error}")

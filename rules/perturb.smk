@@ -39,6 +39,6 @@ rule measure_sharpness:
     resources:
         **ask("perturb"),
     params:
-        config=lambda wildcards: catalogue.sharpness_slice(wildcards.model),
+        config=lambda wildcards: catalogue.on_text_slice("sharpness", wildcards.model),
     script:
         "../scripts/measure_sharpness.py"

@@ -26,9 +26,10 @@ def at_scale(*overlays: str) -> dict:
 
 
 def changed(path: str, value: object, config: dict = PAPERS) -> dict:
-    """A copy with one key, written as a/b/c, set or deleted."""
+    """A copy with one key, written as a/b/c or a.b.c, set or deleted."""
     config = copy.deepcopy(config)
-    *parents, last = [int(key) if key.isdigit() else key for key in path.split("/")]
+    keys = path.split("/" if "/" in path else ".")
+    *parents, last = [int(key) if key.isdigit() else key for key in keys]
     level = reduce(lambda level, key: level[key], parents, config)
     if value is DELETE:
         del level[last]

@@ -46,7 +46,9 @@ def described(target: str, config: ConfigSettings) -> tuple[Path, Snakemake]:
         try:
             job = Job(rule, DAG(workflow, rules=workflow.rules), rule.get_wildcards(target))
         except WorkflowError as error:  # a name that the configuration does not know
-            sys.exit(f"error: {target}: {' '.join(str(error).split())}")
+            cause = next((line.strip() for line in str(error).splitlines()[1:]), error)
+            hint = "name your own files, too: --config own=mine.yaml"
+            sys.exit(f"error: {target} is not of this configuration ({cause}); {hint}")
         if missing := [path for path in job.input if not Path(path).exists()]:
             sys.exit(f"error: {missing[0]} is missing, which rule {rule.name} reads")
         log = Log()  # none: scripts/job.py leaves the output where it is

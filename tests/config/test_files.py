@@ -7,7 +7,7 @@ import yaml
 from configuration import PAPERS, ROOT, catalogue_of, checked
 
 from overtrain import PipelineError
-from overtrain.config.files import laid_over, load
+from overtrain.config.files import check_profile, laid_over, load
 
 DEMO = "profiles/demo/overlay.yaml"
 
@@ -56,7 +56,7 @@ NEW = {
 def test_a_file_of_ones_own_adds_whole_entries_over_the_profiles(tmp_path):
     demo = yaml.safe_load((ROOT / DEMO).read_text())
     path = own(tmp_path, NEW)
-    layers = load(ROOT, demo | {"own": path}, [DEMO])
+    layers = load(ROOT, demo | {"own": path}, [Path.cwd() / DEMO])
     found = checked(layers.config).settings
     assert found.scale == "demo scale"  # the profile's file still counts
     assert found.models["OLMo-2B"].title == "OLMo-2B" and found.tasks["mine"].title == "mine"
@@ -84,7 +84,11 @@ def test_the_papers_scale_is_told_too():
 @pytest.mark.parametrize(
     ("overlay", "parts"),
     [
-        ({"scal": "demo"}, ["config.yaml: unknown key 'scal'; did you mean 'scale'"]),
+        ({"scal": "demo"}, ["configuration: unknown key 'scal'; did you mean 'scale'"]),
+        (  # unknown and, under its right name, missing
+            {"recipes": {"mine": {"epoch": 1}}},
+            ["recipes.mine: unknown key 'epoch'; did you mean 'epochs'"],
+        ),
         ({"recipes": {"default": {"epoch": 1}}}, ["recipes.default: ", "'epoch'", "'epochs'"]),
         # An entry is whole; a mistyped name begins one.
         (
@@ -146,3 +150,22 @@ def test_laying_over_changes_neither():
     base, over = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert laid_over(base, over) == {"a": {"b": 1, "c": 2}}
     assert (base, over) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+@pytest.mark.parametrize("profile", ["profiles/demo", "profiles/evidence", "profiles/gpu", "slurm"])
+def test_a_profiles_own_files_are_laid_over(profile, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    own = (yaml.safe_load(Path(profile, "config.yaml").read_text())).get("configfile", [])
+    files = [f"{profile}/{own}"] if isinstance(own, str) else own
+    check_profile(["snakemake", "--profile", profile, "fig05"], files)
+    check_profile(["snakemake", f"--profile={profile}"], [*files, "tests/tiny.yaml"])
+    if files:
+        for arguments in (["--profile", profile], [f"--profile={profile}"]):
+            with pytest.raises(PipelineError) as caught:
+                check_profile(["snakemake", *arguments, "--configfile", "mine.yaml"], ["mine.yaml"])
+            assert files[0] in str(caught.value) and "--config own=" in str(caught.value)
+
+
+def test_without_a_profile_any_file_may_be_laid_over():
+    check_profile(["snakemake", "fig05"], ["mine.yaml"])
+    check_profile(["snakemake", "--profile", "no/such/folder"], ["mine.yaml"])

@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from overtrain.figures import plots
 from overtrain.figures.kinds import FIGURES
@@ -12,6 +13,7 @@ from overtrain.records.measurements import SCHEMA
 
 MODELS = ["large", "small"]
 TASKS = ["first", "second"]
+SUFFIXES = ("csv", "pdf", "png")
 BASES = {"1M": (1_000_000, 0, 10.0), "1M-seed1": (1_000_000, 1, 14.0), "2M": (2_000_000, 0, 8.0)}
 
 
@@ -47,16 +49,12 @@ def sweep(
     return rows
 
 
-def noise(values: dict[tuple, float], **where: str) -> list[dict]:
+def noise(values: dict[tuple, float], **where: str | None) -> list[dict]:
     """Rows of {(checkpoint, gamma, seed): perplexity}, with the base of each checkpoint."""
-    own = {"evaluation": "c4", "split": "held_out"} | where
-    rows = []
-    for name in dict.fromkeys(name for name, _, _ in values):
-        base = {"selection": "base", "gamma": 0.0, "seed": -1}
-        rows += score(checkpoint(name) | base | own, BASES[name][2])
-    for (name, gamma, seed), value in values.items():
-        own_run = {"selection": "noise", "gamma": gamma, "seed": seed}
-        rows += score(checkpoint(name) | own_run | own, value)
+    rows = sweep(values, task=None, **where)
+    for row in rows:
+        row["gamma"] = row.pop("learning_rate")
+        row["selection"] = row["selection"].replace("best", "noise")
     return rows
 
 
@@ -78,19 +76,18 @@ def settings(plot: str, **more: object) -> dict:
     """What `catalogue.figure_slice` gives a figure of one model and task."""
     rows = [{"evaluation": "c4", "quantity": "change"}]
     names = {"large": "Large", "small": "Small", "first": "First", "second": "Second"}
-    common = {
-        "title": "A title",
-        "scale": None,
-        "text": "C4",
-        "titles": names,
-        "panels": ["change"],
-    }
-    return common | {"plot": plot, "models": ["large"], "tasks": ["first"], "rows": rows} | more
+    common = {"title": "A title", "scale": None, "text": "C4", "titles": names, "plot": plot}
+    common |= {"models": ["large"], "tasks": ["first"], "rows": rows, "panels": ["change"]}
+    return common | more
 
 
-def drawn(data: list[dict], **chosen: object) -> pd.DataFrame:
-    _, table = FIGURES[chosen["plot"]].draw(frame(data), settings(**chosen))
-    return table
+def shown(data: list[dict], plot: str, **more: object) -> tuple[Figure, pd.DataFrame]:
+    """A figure and the table of what is on it."""
+    return FIGURES[plot].draw(frame(data), settings(plot, **more))
+
+
+def drawn(data: list[dict], plot: str, **more: object) -> pd.DataFrame:
+    return shown(data, plot, **more)[1]
 
 
 def points(table: pd.DataFrame, by: str, column: str = "mean") -> dict[tuple, float]:
@@ -125,9 +122,7 @@ def written(folder: Path, data: list[dict], **chosen: object) -> pd.DataFrame:
     assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 3000
     png = pdf.with_suffix(".png").read_bytes()
     assert png.startswith(b"\x89PNG") and len(png) > 3000
-    assert sorted(p.name for p in folder.iterdir()) == [
-        f"figure.{s}" for s in ("csv", "pdf", "png")
-    ]
+    assert {path.name for path in folder.iterdir()} == {f"figure.{s}" for s in SUFFIXES}
     return pd.read_csv(pdf.with_suffix(".csv"))
 
 

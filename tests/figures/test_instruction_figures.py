@@ -65,10 +65,9 @@ def made() -> pd.DataFrame:
                 run = {"task": "hh", "learning_rate": rate, "seed": seed, "selection": "last"}
                 own = of | run
                 wins = {"all": (even + odd) / 2, "even": even, "odd": odd}
+                judged = own | {"evaluation": "alpaca", "metric": "win_rate"}
                 rows += [
-                    own
-                    | {"evaluation": "alpaca", "metric": "win_rate", "split": split}
-                    | {"value": value + 0.1 * (seed - 1)}
+                    judged | {"split": split, "value": value + 0.1 * (seed - 1)}
                     for split, value in wins.items()
                 ]
                 score = piqa(checkpoint, rate, seed)

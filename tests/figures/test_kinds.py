@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 from configuration import targets_of
-from made_up import MODELS, TASKS, assert_same_bytes, drawn, frame, many, settings, written
+from made_up import MODELS, TASKS, assert_same_bytes, drawn, frame, many, settings, shown, written
 from pandas.testing import assert_frame_equal
 
 from overtrain.figures import plots
@@ -50,20 +50,16 @@ def test_the_csv_holds_what_is_drawn(plot, tmp_path):
 
 @pytest.mark.parametrize("plot", CONTROLLED)
 def test_lines_stand_where_the_table_says(plot):
-    figure, table = FIGURES[plot].draw(
-        frame(many(plot, [1e-3, 4e-3])), settings(plot, **KINDS[plot])
-    )
+    figure, table = shown(many(plot, [1e-3, 4e-3]), plot, **KINDS[plot])
     heights = [y for axis in figure.axes for line in axis.lines for y in line.get_ydata()]
     column = "learning_rate" if plot == "optimal_rate_by_tokens" else "mean"
     assert sorted(heights) == sorted(table[column])
 
 
-@pytest.mark.parametrize(
-    "plot", ["noise_by_tokens", "learning_rates_by_tokens", "sharpness_by_tokens"]
-)
+@pytest.mark.parametrize("plot", [*BY, "learning_rates_by_tokens"])
 def test_few_lines_get_a_legend_and_many_a_colour_bar(plot, tmp_path):
     for steps in (RATES[:8], RATES):
-        figure, _ = FIGURES[plot].draw(frame(many(plot, steps)), settings(plot, **KINDS[plot]))
+        figure, _ = shown(many(plot, steps), plot, **KINDS[plot])
         bars = [axis for axis in figure.axes if axis.get_label() == "<colorbar>"]
         entries = [len(legend.get_texts()) for legend in figure.legends]
         assert (len(bars), entries) == ((0, [9]) if len(steps) == 8 else (1, [1]))  # and the base
@@ -112,8 +108,7 @@ def test_a_grid_of_models_and_tasks_has_a_panel_each(plot):
         for model in MODELS
         for task in TASKS
     ]
-    chosen = settings(plot, **KINDS[plot] | {"models": MODELS, "tasks": TASKS})
-    figure, _ = FIGURES[plot].draw(frame(rows), chosen)
+    figure, _ = shown(rows, plot, models=MODELS, tasks=TASKS, **KINDS[plot])
     panels = 4 * len(KINDS[plot].get("rows", [None]))
     assert sum(bool(axis.lines) for axis in figure.axes) == panels
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]

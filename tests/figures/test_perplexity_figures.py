@@ -5,22 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from made_up import (
-    MODELS,
-    checkpoint,
-    distances,
-    drawn,
-    frame,
-    many,
-    noise,
-    points,
-    score,
-    settings,
-    sweep,
-)
+from made_up import MODELS, TASKS, distances, drawn, frame, many, noise, points, shown, sweep
 
 from overtrain.figures.drawing.summaries import best_rates
-from overtrain.figures.kinds import FIGURES
 from overtrain.figures.kinds.learning_rates_by_tokens import rates_kept
 
 
@@ -44,13 +31,9 @@ def test_models_do_not_share_a_base():
     other = noise({("1M", 0.1, 0): 20.0}, model="small")
     for row in other:
         row["value"] = row["value"] * (1.5 if row["selection"] == "base" else 1)  # base 15
-    table = drawn(
-        noise({("1M", 0.1, 0): 11.0}) + other, plot="noise_by_tokens", models=["large", "small"]
-    )
-    assert dict(zip(table.panel, table["mean"], strict=True)) == {
-        "large change": 1.0,
-        "small change": 5.0,
-    }
+    table = drawn(noise({("1M", 0.1, 0): 11.0}) + other, "noise_by_tokens", models=MODELS)
+    found = dict(zip(table.panel, table["mean"], strict=True))
+    assert found == {"large change": 1.0, "small change": 5.0}
 
 
 def test_learning_rates_are_means_over_seeds_of_reported_splits_only():
@@ -58,9 +41,8 @@ def test_learning_rates_are_means_over_seeds_of_reported_splits_only():
     rows = sweep(values) + sweep({("1M", 1e-3, 0): 3.0}, "id", "test")
     rows += sweep({("1M", 1e-3, 0): 99.0}, "id", "validation")
     rows += sweep({("1M", 1e-3, 0): 77.0}, task="second")
-    ask = [
-        {"evaluation": e, "quantity": q} for e, q in product(("c4", "id"), ("change", "absolute"))
-    ]
+    cells = product(("c4", "id"), ("change", "absolute"))
+    ask = [{"evaluation": evaluation, "quantity": quantity} for evaluation, quantity in cells]
     table = drawn(rows, plot="learning_rates_by_tokens", rows=ask)
 
     def cell(evaluation: str, quantity: str) -> dict[tuple, float]:
@@ -121,20 +103,12 @@ def test_a_tuned_budget_is_one_point_also_where_pretraining_seeds_differ_in_thei
     rows = sweep(values, "id", "validation") + sweep(values)
     ask = [{"evaluation": "c4", "quantity": "absolute"}]
     table = drawn(rows, plot="tuned_by_tokens", rows=ask)
-    assert table[["tokens", "mean", "seeds"]].to_dict("records") == [
-        {"tokens": 1_000_000, "mean": 5.0, "seeds": 2}
-    ]
+    assert table[["tokens", "mean", "seeds"]].to_numpy().tolist() == [[1_000_000, 5.0, 2]]
 
 
-def optimal(values: dict[tuple, float], **where: str) -> list[dict]:
-    return drawn_rates(sweep(values, "id", "validation", **where))
-
-
-def drawn_rates(rows: list[dict]) -> list[dict]:
-    _, table = FIGURES["optimal_rate_by_tokens"].draw(
-        frame(rows), settings("optimal_rate_by_tokens", rows=[{}])
-    )
-    return table.to_dict("records")
+def optimal(values: dict[tuple, float], *others: dict) -> list[dict]:
+    rows = [*sweep(values, "id", "validation"), *others]
+    return drawn(rows, "optimal_rate_by_tokens", rows=[{}]).to_dict("records")
 
 
 def test_the_optimal_rate_is_the_tuned_one_beside_what_each_seed_would_choose():
@@ -152,10 +126,9 @@ def test_the_optimal_rate_is_the_tuned_one_beside_what_each_seed_would_choose():
 
 
 def test_the_optimal_rate_is_chosen_on_validation_only():
-    rows = sweep({("1M", 1e-3, 0): 5.0, ("1M", 1e-2, 0): 6.0}, "id", "validation")
-    for evaluation, split in (("id", "test"), ("c4", "held_out")):
-        rows += sweep({("1M", 1e-3, 0): 5.0, ("1M", 1e-2, 0): 1.0}, evaluation, split)
-    (point,) = drawn_rates(rows)
+    reported = {("1M", 1e-3, 0): 5.0, ("1M", 1e-2, 0): 1.0}
+    others = [*sweep(reported, "id", "test"), *sweep(reported, "c4", "held_out")]
+    (point,) = optimal({("1M", 1e-3, 0): 5.0, ("1M", 1e-2, 0): 6.0}, *others)
     assert point["learning_rate"] == pytest.approx(1e-3) and point["bound"] == "lowest"
 
 
@@ -171,9 +144,7 @@ def test_rates_at_an_end_of_the_sweep_are_hollow_and_what_is_beyond_is_grey():
     values = {(c, r, 0): 5.0 for c in ("1M", "2M") for r in (1e-3, 1e-2, 1e-1)}
     values |= {("1M", 1e-2, 0): 4.0, ("2M", 1e-3, 0): 4.0}
     rows = sweep(values, "id", "validation")
-    figure, table = FIGURES["optimal_rate_by_tokens"].draw(
-        frame(rows), settings("optimal_rate_by_tokens", rows=[{}])
-    )
+    figure, table = shown(rows, "optimal_rate_by_tokens", rows=[{}])
     assert list(table.bound) == ["none", "lowest"]
     axis = figure.axes[0]
     (points_,) = [c for c in axis.collections if len(c.get_offsets()) == 2]
@@ -195,25 +166,16 @@ def test_distances_are_means_by_budget_and_rate():
 
 
 def test_models_of_one_text_have_a_panel_each_with_its_own_range():
-    def noisy(model: str, factor: float) -> list[dict]:
-        own = checkpoint("1M", model) | {"evaluation": "c4", "split": "held_out"}
-        noise = own | {"selection": "noise", "gamma": 0.1, "seed": 0}
-        base = own | {"selection": "base", "gamma": 0.0, "seed": -1}
-        return score(noise, 2 * factor) + score(base, factor)
-
-    data = frame(noisy("large", 10.0) + noisy("small", 50.0))
-    settings = {"models": MODELS, "panels": ["absolute"], "text": "C4"}
-    settings |= {"titles": {name: name.upper() for name in MODELS}}
-    figure, _ = FIGURES["noise_by_tokens"].draw(data, settings)
+    large = noise({("1M", 0.1, 0): 20.0})
+    small = [row | {"model": "small", "value": 5 * row["value"]} for row in large]
+    figure, _ = shown(large + small, "noise_by_tokens", models=MODELS, panels=["absolute"])
     panels = [axis for axis in figure.axes if axis.get_title()]
-    assert [axis.get_title() for axis in panels] == ["LARGE", "SMALL"]
+    assert [axis.get_title() for axis in panels] == ["Large", "Small"]
     assert panels[0].get_ylim()[1] < panels[1].get_ylim()[0]
 
 
 def test_tokens_and_text_are_named_on_the_axes():
-    figure, _ = FIGURES["noise_by_tokens"].draw(
-        frame(many("noise_by_tokens", [1e-3])), settings("noise_by_tokens", text="docstrings")
-    )
+    figure, _ = shown(many("noise_by_tokens", [1e-3]), "noise_by_tokens", text="docstrings")
     axis = figure.axes[0]
     assert axis.get_xlabel() == "pre-training tokens" and axis.get_xscale() == "log"
     assert axis.get_ylabel() == "change in docstrings perplexity"
@@ -221,14 +183,21 @@ def test_tokens_and_text_are_named_on_the_axes():
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["1M", "2M"]
 
 
+@pytest.mark.parametrize(("last", "scale"), [(90.0, "log"), (9.0, "linear")])
+def test_panels_of_a_row_have_one_scale(last, scale):
+    rows = sweep({("1M", 1e-3, 0): 9.0, ("2M", 1e-3, 0): last})
+    rows += sweep({("1M", 1e-3, 0): 9.0, ("2M", 1e-3, 0): 8.0}, task="second")
+    ask = [{"evaluation": "c4", "quantity": "absolute"}]
+    figure, _ = shown(rows, "learning_rates_by_tokens", tasks=TASKS, rows=ask)
+    assert [axis.get_yscale() for axis in figure.axes] == [scale, scale]
+
+
 def test_ten_tasks_are_labelled_at_the_outside_of_two_rows():
     names = [f"task{i}" for i in range(10)]
     rows = [row | {"task": n} for n in names for row in many("tuned_by_tokens", [1e-3, 4e-3])]
     ask = [{"evaluation": "c4", "quantity": "absolute"}]
-    chosen = settings("tuned_by_tokens", tasks=names, rows=ask) | {
-        "titles": dict.fromkeys(names, "a task")
-    }
-    figure, _ = FIGURES["tuned_by_tokens"].draw(frame(rows), chosen)
+    titles = dict.fromkeys(names, "a task")
+    figure, _ = shown(rows, "tuned_by_tokens", tasks=names, rows=ask, titles=titles)
     assert [bool(axis.get_ylabel()) for axis in figure.axes] == 2 * [True, *4 * [False]]
     assert [bool(axis.get_xlabel()) for axis in figure.axes] == 5 * [False] + 5 * [True]
     assert [axis.get_title() for axis in figure.axes] == 10 * ["a task"]

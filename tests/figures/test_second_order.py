@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from made_up import MODELS, TASKS, checkpoint, frame, points, settings, sharp, written
+from made_up import MODELS, TASKS, checkpoint, frame, points, settings, sharp, shown, written
 from pandas.testing import assert_frame_equal
 
 from overtrain.figures.kinds import FIGURES
@@ -15,9 +15,7 @@ def test_sharpness_is_the_rise_by_gamma_squared_beside_half_the_trace():
     first = {("1M", 0.1, 0): 0.03, ("1M", 0.1, 1): 0.05, ("1M", 0.2, 0): 0.2, ("1M", 0.2, 1): 0.2}
     then = {("2M", 0.1, 0): 0.06, ("2M", 0.1, 1): 0.06, ("2M", 0.2, 0): 0.3, ("2M", 0.2, 1): 0.5}
     rows = sharp(first, half=2.0) + sharp(then, half=7.5)  # 2 and 3; 7.5 and 8.5
-    figure, table = FIGURES["sharpness_by_tokens"].draw(
-        frame(rows), settings("sharpness_by_tokens")
-    )
+    figure, table = shown(rows, "sharpness_by_tokens")
     half = table[table.quantity == "half_trace"]
     assert half["mean"].tolist() == [2.5, 8] and half["std"].tolist() == [math.sqrt(0.5)] * 2
     change = table[table.quantity == "loss_change"]
@@ -27,15 +25,13 @@ def test_sharpness_is_the_rise_by_gamma_squared_beside_half_the_trace():
     assert points(change, "gamma", "std")[0.1, 1e6] == pytest.approx(0.01 * math.sqrt(2))
     left, right = figure.axes
     weak, strong, trace = left.lines
-    assert weak.get_ydata() == pytest.approx([4, 6]) and strong.get_ydata() == pytest.approx(
-        [5, 10]
-    )
+    assert weak.get_ydata() == pytest.approx([4, 6])
+    assert strong.get_ydata() == pytest.approx([5, 10])
     assert trace.get_ydata().tolist() == [2.5, 8] and trace.get_linestyle() == "--"
     assert trace.get_xdata().tolist() == [1e6, 2e6]
     early, late, one = right.lines
-    assert early.get_ydata() == pytest.approx([1.6, 2]) and late.get_ydata() == pytest.approx(
-        [0.75, 1.25]
-    )
+    assert early.get_ydata() == pytest.approx([1.6, 2])
+    assert late.get_ydata() == pytest.approx([0.75, 1.25])
     assert early.get_xdata().tolist() == [0.1, 0.2] and set(one.get_ydata()) == {1}
     assert left.get_xlabel() == "pre-training tokens" and "gamma^2" in left.get_ylabel()
     assert left.get_title() == right.get_title() == "Large"
@@ -51,14 +47,11 @@ def test_sharpness_is_the_rise_by_gamma_squared_beside_half_the_trace():
 def test_models_do_not_share_a_trace():
     values = {("1M", 0.1, 0): 0.04}
     rows = sharp(values, half=2.0) + sharp(values, half=8.0, model="small")
-    chosen = settings("sharpness_by_tokens", models=MODELS)
-    figure, table = FIGURES["sharpness_by_tokens"].draw(frame(rows), chosen)
+    figure, table = shown(rows, "sharpness_by_tokens", models=MODELS)
     half = table[table.quantity == "half_trace"]
     assert dict(zip(half.model, half["mean"], strict=True)) == {"large": 2.0, "small": 8.0}
-    assert [axis.lines[0].get_ydata() for axis in figure.axes[1::2]] == [
-        pytest.approx([2]),
-        pytest.approx([0.5]),
-    ]
+    (first,), (second,) = (axis.lines[0].get_ydata() for axis in figure.axes[1::2])
+    assert (first, second) == pytest.approx((2, 0.5))
 
 
 LAMBDAS = {"near": [-0.1, 0, 0.1], "wide": [-1, 0, 1, 2]}
@@ -113,8 +106,8 @@ def test_directions_of_models_and_tasks_have_a_row_each():
         for half, (model, task) in enumerate(product(MODELS, TASKS))
         for row in along("1M", 0.0, float(half), 0.0, model=model, task=task)
     ]
-    chosen = settings("loss_along_direction", models=MODELS, tasks=TASKS, **LAMBDAS)
-    figure, table = FIGURES["loss_along_direction"].draw(frame(rows), chosen)
+    chosen = {"models": MODELS, "tasks": TASKS, **LAMBDAS}
+    figure, table = shown(rows, "loss_along_direction", **chosen)
     found = table[table["lambda"] == 2].set_index(["model", "task"]).rise
     assert found.tolist() == [0, 4, 8, 12] and len(figure.axes) == 8
     assert "fine-tuned" in figure.axes[0].get_xlabel()

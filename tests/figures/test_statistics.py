@@ -375,7 +375,5 @@ def test_other_plots_get_the_header_and_pay_for_no_imports(tmp_path):
 
 def test_every_column_is_explained():
     page = (ROOT / "docs/statistics.md").read_text()
-    for text, mark in ((st.__doc__, r"\b{}\b"), (page, r"`{}`")):
-        assert [c for c in st.COLUMNS if not re.search(mark.format(c), text)] == []
     named = set(re.findall(r"^\| `([^|]*)` \|", page, re.MULTILINE))
     assert {c for cell in named for c in cell.split("`, `")} == set(st.COLUMNS)

@@ -1,14 +1,14 @@
 """Figures of "Amuro & Char": few-shot scores by checkpoint, released and ours."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
-from made_up import assert_same_bytes, frame, settings, written
+from made_up import assert_same_bytes, settings, shown, written
 from pandas.testing import assert_frame_equal
 
 from overtrain import PipelineError
-from overtrain.figures.kinds import FIGURES
 
 CHECKPOINTS = ["step1000", "step18000", "main"]
 PRINTED = {
@@ -34,6 +34,10 @@ def scores(
         for i, (checkpoint, value) in enumerate(zip(CHECKPOINTS, values, strict=True))
         if value is not None
     ]
+
+
+def without(rows: list[dict], **values: str) -> list[dict]:
+    return [row for row in rows if not values.items() <= row.items()]
 
 
 def ours(rows: list[dict]) -> list[dict]:
@@ -72,7 +76,7 @@ STUDY = {
 
 
 def study_figure(plot: str, rows: list[dict] = SCORES, **more: object):
-    return FIGURES[plot].draw(frame(rows), settings(plot, **STUDY[plot] | more))
+    return shown(rows, plot, **STUDY[plot] | more)
 
 
 def heights(container) -> list[float | None]:
@@ -134,10 +138,8 @@ def test_fine_tuned_scores_stand_over_the_dashed_base():
         assert axis.get_xlabel() == "pre-training steps"
         assert texts(axis.get_xticklabels()) == ["1K", "18K", "main"]
     legend = {entry.get_label(): entry for entry in figure.legends[0].get_lines()}
-    assert [(label, line.get_linestyle()) for label, line in legend.items()] == [
-        ("fine-tuned", "-"),
-        ("base", "--"),
-    ]
+    styles = {label: line.get_linestyle() for label, line in legend.items()}
+    assert [*styles.items()] == [("fine-tuned", "-"), ("base", "--")]
     base, tuned = (line[0].get_color() for line in quiz.containers)
     assert (legend["base"].get_color(), legend["fine-tuned"].get_color()) == (base, tuned)
     assert base != tuned
@@ -146,15 +148,8 @@ def test_fine_tuned_scores_stand_over_the_dashed_base():
 
 @pytest.mark.parametrize("plot", ["base_by_checkpoint", "scores_by_checkpoint"])
 def test_a_missing_checkpoint_is_a_gap_and_an_unknown_error_has_no_bar(plot):
-    rows = [
-        dict(r)
-        for r in SCORES
-        if not (r["evaluation"] == "quiz" and r["checkpoint"] == "step18000")
-    ]
-    for row in rows:
-        if row["checkpoint"] == "main":
-            row["stderr"] = math.nan
-    figure, table = study_figure(plot, rows)
+    unknown = [r | {"stderr": math.nan} if r["checkpoint"] == "main" else r for r in SCORES]
+    figure, table = study_figure(plot, without(unknown, evaluation="quiz", checkpoint="step18000"))
     for line in figure.axes[0].containers[:1]:
         assert heights(line) == [0.25, None, 0.5]
         assert errors(line) == pytest.approx({0: 0.01, 2: 0.0})
@@ -164,10 +159,8 @@ def test_a_missing_checkpoint_is_a_gap_and_an_unknown_error_has_no_bar(plot):
 
 def test_rows_stand_in_the_order_of_the_checkpoints_whatever_their_own():
     figure, _ = study_figure("scores_by_checkpoint", SCORES[::-1])
-    assert [heights(line) for line in figure.axes[0].containers] == [
-        [0.25, 0.5, 0.5],
-        [0.5, 0.75, 1.0],
-    ]
+    found = [heights(line) for line in figure.axes[0].containers]
+    assert found == [[0.25, 0.5, 0.5], [0.5, 0.75, 1.0]]
 
 
 def test_task_formats_have_a_colour_each_and_their_own_base():
@@ -179,20 +172,13 @@ def test_task_formats_have_a_colour_each_and_their_own_base():
     ]
     figure, table = study_figure("scores_by_checkpoint", rows, prompts=prompts, cells=[QUIZ])
     lines = figure.axes[0].containers
-    assert [heights(line) for line in lines] == [
-        [v / (i + 1) for v in values]
-        for i in range(3)
-        for values in ([0.25, 0.5, 0.5], [0.5, 0.75, 1])
-    ]
+    pairs = product((1, 2, 3), ([0.25, 0.5, 0.5], [0.5, 0.75, 1]))
+    assert [heights(line) for line in lines] == [[v / by for v in values] for by, values in pairs]
     colours = [line[0].get_color() for line in lines]
     assert colours[::2] == colours[1::2] and len(set(colours)) == 3
     legend = figure.legends[0].get_lines()
-    assert [entry.get_label() for entry in legend] == [
-        "default",
-        "instruction",
-        "input output",
-        "base",
-    ]
+    labels = [entry.get_label() for entry in legend]
+    assert labels == ["default", "instruction", "input output", "base"]
     assert [entry.get_color() for entry in legend[:3]] == colours[::2]
     assert table.groupby("prompt").size().to_dict() == dict.fromkeys(prompts, 6)
 
@@ -222,14 +208,8 @@ def test_gains_are_bars_of_means_over_the_members_by_checkpoint():
 
 
 def test_a_checkpoint_missing_from_one_group_of_gains_is_one_line():
-    rows = [
-        r
-        for r in SCORES
-        if not (r["evaluation"] == "summary" and r["task"] and r["checkpoint"] == "main")
-    ]
-    with pytest.raises(
-        PipelineError, match=r"^summary after fine-tuning on labels, checkpoint main"
-    ):
+    rows = without(SCORES, evaluation="summary", task="labels", checkpoint="main")
+    with pytest.raises(PipelineError, match="summary after fine-tuning on labels, checkpoint main"):
         study_figure("gains_by_checkpoint", rows)
 
 
@@ -254,9 +234,8 @@ def test_changes_are_mean_ratios_with_their_error_over_checkpoints():
 
 def test_our_scores_lie_over_the_published_ones_with_another_marker():
     figure, table = study_figure("scores_by_checkpoint", [*SCORES, *ours(SCORES)])
-    lines = {}
-    for line in figure.axes[0].containers:
-        lines[line[0].get_marker(), line[0].get_linestyle()] = line
+    drawn = figure.axes[0].containers
+    lines = {(line[0].get_marker(), line[0].get_linestyle()): line for line in drawn}
     assert {key: heights(line) for key, line in lines.items()} == {
         ("o", "--"): [0.25, 0.5, 0.5],
         ("s", "--"): [0.125, 0.25, 0.25],
@@ -278,9 +257,8 @@ def test_one_source_alone_keeps_its_marker(source):
 def test_our_gains_are_hatched_beside_the_published_ones():
     figure, table = study_figure("gains_by_checkpoint", [*SCORES, *ours(SCORES)])
     found = {container.get_label(): container for container in figure.axes[0].containers}
-    assert set(found) == {
-        f"{group}, {s}" for group in ("both", "one") for s in ("ours", "published")
-    }
+    pairs = product(("both", "one"), ("ours", "published"))
+    assert set(found) == {f"{group}, {source}" for group, source in pairs}
     one, own = found["one, published"], found["one, ours"]
     assert [bar.get_height() for bar in own] == [bar.get_height() / 2 for bar in one]
     assert own[0].get_hatch() and not one[0].get_hatch()

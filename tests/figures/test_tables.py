@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 import pytest
-from configuration import PAPERS, targets_of
+from configuration import PAPERS, changed, targets_of
 
 from overtrain import PipelineError
 from overtrain.figures import tables
@@ -28,6 +28,7 @@ def test_parameters_are_counted_as_built(config):
         assert table[name]["Parameters, total"] == f"{layers + 2 * a['vocabulary'] * d:,}"
 
 
+MUP = "models.OLMo-30M.architecture"
 CHANGES = [
     ("table3", "models.OLMo-30M.architecture.layers", 7, "Layers", "7"),
     ("table3", "models.OLMo-30M.architecture.heads", 12, "Heads", "12"),
@@ -35,14 +36,8 @@ CHANGES = [
     ("table3", "models.OLMo-30M.architecture.hidden_size", 24, "Hidden dimension", "24"),
     ("table3", "models.OLMo-30M.architecture.mlp_size", 5, "MLP dimension (each matrix)", "5"),
     ("table3", "models.OLMo-30M.architecture.context", 64, "Context length", "64"),
-    ("table3", "models.OLMo-30M.architecture.base_width", 48, "muP base width", "48"),
-    (
-        "table3",
-        "models.OLMo-30M.architecture.base_width",
-        None,
-        "muP base width",
-        "standard parameterisation",
-    ),
+    ("table3", f"{MUP}.base_width", 48, "muP base width", "48"),
+    ("table3", f"{MUP}.base_width", None, "muP base width", "standard parameterisation"),
     ("table3", "models.OLMo-30M.budgets", ["1M", "2.5M"], "Token budgets", "1M, 2.5M"),
     ("table3", "models.OLMo-30M.seeds", [0, 1, 2], "Pre-training seeds", "3"),
     ("table3", "pretraining.learning_rate", 0.004, "Learning rate", "0.004"),
@@ -67,39 +62,17 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("table", "path", "value", "row", "text"), CHANGES)
-def test_a_cell_follows_the_configuration(config, table, path, value, row, text, tmp_path):
-    *parents, last = path.split(".")
-    level = config
-    for key in parents:
-        level = level[key]
-    assert level[last] != value
-    level[last] = value
+def test_a_cell_follows_the_configuration(table, path, value, row, text, tmp_path):
     csv = tmp_path / "table.csv"
-    tables.write(settings(config, table), csv)
-    found = pd.read_csv(csv, index_col=0, dtype=str)
+    found = []
+    for config in (PAPERS, changed(path, value)):
+        tables.write(settings(config, table), csv)
+        found.append(pd.read_csv(csv, index_col=0, dtype=str))
+    before, after = found
     column = "OLMo-30M" if table == "table3" else "batch32"
-    assert found[column][row] == text
-    if parents[0] != "pretraining":  # which is the same for every model
-        others = found.drop(columns=column)
-        tables.write(settings(PAPERS, table), csv)
-        assert others.equals(pd.read_csv(csv, index_col=0, dtype=str).drop(columns=column))
-
-
-@pytest.mark.parametrize("table", ["table3", "table4", "table6"])
-def test_every_format_holds_every_cell_and_the_caption_with_the_scale(config, table, tmp_path):
-    config["scale"] = "demo scale"
-    chosen = settings(config, table)
-    csv = tmp_path / "table.csv"
-    tables.write(chosen, csv)
-    cells = pd.read_csv(csv, index_col=0, dtype=str)
-    markdown, latex = (csv.with_suffix(s).read_text() for s in (".md", ".tex"))
-    rows = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
-    for (name, values), row in zip(cells.iterrows(), rows[2:], strict=True):
-        assert [cell.strip() for cell in row] == [name, *values]
-        for value in values:
-            assert value.replace("%", r"\%") in latex
-    for text in (markdown, latex):
-        assert f"{config['tables']['overtrained'][table]['caption']} (demo scale)" in text
+    assert before[column][row] != after[column][row] == text
+    if not path.startswith("pretraining"):  # which is the same for every model
+        assert after.drop(columns=column).equals(before.drop(columns=column))
 
 
 INDEX = [f"Figure {n}" for n in range(30, 65)]
@@ -266,9 +239,7 @@ def test_gains_are_means_by_checkpoint_in_the_order_of_pretraining():
 
 def test_transfer_is_tested_on_one_mean_for_each_pair():
     table = TABLES["transfer"].tabulate(measured(*PAIRS), TRANSFER)
-    ratios = [(0.25 + 0.01 * i) / 0.5 for i in range(8)] + [
-        (0.01 * i - 0.25) / 0.5 for i in range(8)
-    ]
+    ratios = [(start + 0.01 * i) / 0.5 for start in (0.25, -0.25) for i in range(8)]
     first, second = sum(ratios[:8]) / 8, sum(ratios[8:]) / 8
     mean, error = (first + second) / 2, abs(first - second) / 2  # of two, sd / sqrt(2)
     found = table["one way"]
@@ -287,12 +258,8 @@ def test_transfer_is_tested_on_one_mean_for_each_pair():
 def test_the_cells_of_transfer_are_a_row_for_each_pair():
     table = TABLES["transfer_cells"].tabulate(measured(*PAIRS), TRANSFER)
     assert list(table.columns) == ["direction", *CHECKPOINTS]
-    assert list(table.index) == [
-        "mnli to xsum",
-        "paws to xsum",
-        "xsum to mnli_matched",
-        "socialiqa to mnli_matched",
-    ]
+    there = ["mnli to xsum", "paws to xsum"]
+    assert list(table.index) == [*there, "xsum to mnli_matched", "socialiqa to mnli_matched"]
     assert table.direction.tolist() == ["one way", "one way", "back", "back"]
     assert list(table.loc["paws to xsum"][CHECKPOINTS]) == [f"{2.0 * i - 50:.2f}" for i in range(8)]
 
@@ -316,18 +283,12 @@ def test_the_tasks_of_a_study_stand_in_its_order_with_titles(config):
     table = TABLES["study_tasks"].tabulate(None, settings(config, "table1", STUDY))
     own = config[STUDY]["tasks"]
     assert list(table.index) == [task["title"] for task in own.values()]
-    assert list(table.columns) == [
-        "Training",
-        "Test in domain",
-        "Test out of domain",
-        "Learning rate",
-    ]
-    assert list(table.loc["Natural language inference"]) == [
-        "MNLI",
-        "MNLI matched, MNLI mismatched",
-        "RTE, GPT3NLI",
-        "2e-06",
-    ]
+    assert table.loc["Natural language inference"].to_dict() == {
+        "Training": "MNLI",
+        "Test in domain": "MNLI matched, MNLI mismatched",
+        "Test out of domain": "RTE, GPT3NLI",
+        "Learning rate": "2e-06",
+    }
     assert table["Test in domain"]["Instruction tuning"] == "none"
     config[STUDY]["evaluations"]["rte"]["title"] = "R."
     config[STUDY]["trained_on"]["mnli"] = "M."
@@ -349,18 +310,14 @@ def test_the_prompts_of_a_study_are_those_of_the_configuration(config):
         assert table["Expected output"][task["title"]] == task["output"]
 
 
-@pytest.mark.parametrize(
-    ("chosen", "parts"),
-    [
-        (settings(PAPERS, "table1", STUDY), None),
-        (settings(PAPERS, "table3", STUDY), None),
-        (GAINS, PARTS),
-        (TRANSFER, PAIRS),
-        (TRANSFER | {"content": "transfer_cells"}, PAIRS),
-    ],
-    ids=lambda value: value["content"] if isinstance(value, dict) else "",
-)
-def test_every_format_of_a_studys_table_holds_every_cell(chosen, parts, tmp_path):
+DEMO = PAPERS | {"scale": "demo scale"}
+FORMATS = [(settings(DEMO, table), None) for table in ("table3", "table4", "table6")]
+FORMATS += [(settings(DEMO, table, STUDY), None) for table in ("table1", "table3")]
+FORMATS += [(GAINS, PARTS), (TRANSFER, PAIRS), (TRANSFER | {"content": "transfer_cells"}, PAIRS)]
+
+
+@pytest.mark.parametrize(("chosen", "parts"), FORMATS, ids=[own["content"] for own, _ in FORMATS])
+def test_every_format_holds_every_cell_and_the_caption(chosen, parts, tmp_path):
     csv = tmp_path / "table.csv"
     tables.write(chosen, csv, measured(*parts) if parts else None)
     cells = pd.read_csv(csv, index_col=0, dtype=str)
@@ -368,16 +325,11 @@ def test_every_format_of_a_studys_table_holds_every_cell(chosen, parts, tmp_path
     rows = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
     wanted = [[cells.index.name, *cells.columns], *map(list, cells.reset_index().to_numpy())]
     assert [[cell.strip() for cell in row] for row in rows[:1] + rows[2:]] == wanted
-    plain = [
-        re.sub(r"\\([_%&#{}])", r"\1", line).removesuffix(r" \\").split(" & ")
-        for line in latex.splitlines()
-        if line.endswith(r" \\")
-    ]
-    assert plain == wanted
-    assert chosen["caption"] in markdown and "(demo scale)" not in markdown
-    assert all(
-        line.count(" & ") == len(cells.columns) for line in latex.splitlines() if " & " in line
-    )
+    lines = [line for line in latex.splitlines() if line.endswith(r" \\")]
+    plain = [re.sub(r"\\([_%&#{}])", r"\1", line.removesuffix(r" \\")) for line in lines]
+    assert [line.split(" & ") for line in plain] == wanted
+    caption = chosen["caption"] + (" (demo scale)" if chosen["scale"] else "")
+    assert f"\n\n{caption}\n" in markdown and rf"\caption{{{caption}}}" in latex
 
 
 def test_a_table_of_measurements_says_no_scale(config):

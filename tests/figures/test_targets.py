@@ -152,36 +152,66 @@ def test_a_folder_that_lacks_a_file_is_none(away, tmp_path):
 
 
 def test_targets_of_a_study_print_its_order_titles_and_metrics(config):
-    settings = json.loads(targets_of(config).figure_slice(STUDY, "fig03"))
-    assert settings["checkpoints"] == config[STUDY]["checkpoints"]
-    assert settings["evaluations"] == config[STUDY]["evaluations"]
-    assert settings["trained_on"] == config[STUDY]["trained_on"]
+    settings = printed(config, "fig03", STUDY)
+    for key in ("checkpoints", "evaluations", "trained_on"):
+        assert settings[key] == config[STUDY][key]
     assert config["figures"][STUDY]["fig03"].items() <= settings.items()
 
 
 BUDGETS = PAPERS["models"]["OLMo-30M"]["budgets"]
-SIX = PAPERS["task_sets"]["six"]
+SETS = PAPERS["task_sets"]
+PERTURBED = ("OLMo-15M", "OLMo-90M", "OLMo-1B", "OLMo-2-7B", "LLM360-Amber")
 
 
-@pytest.mark.parametrize(
-    ("figure", "tasks", "evaluations"),
-    [
-        ("fig04", PAPERS["task_sets"]["language"], ["c4"]),
-        ("fig05", SIX, ["c4", "id"]),
-        ("fig06", SIX, ["c4", "id"]),
-        ("fig08", ["gsm8k"], ["training"]),
-        ("fig29", PAPERS["task_sets"]["all"], ["c4"]),
-    ],
-)
-def test_a_figure_asks_for_its_own_measurements_only(config, figure, tasks, evaluations):
+def checkpoints(evaluation: str, model: str = "OLMo-30M") -> list[str]:
+    own = PAPERS["models"][model]
+    names = own["hub"]["checkpoints"] if "hub" in own else own["budgets"]
+    return [f"{model}/{name}/{evaluation}" for name in names]
+
+
+def sweeps(tasks: list[str], evaluations: list[str], recipe: str = "default", **of: str) -> list:
+    runs = [f"{task}/{recipe}/{evaluation}" for task in tasks for evaluation in evaluations]
+    return [file for run in runs for file in checkpoints(run, **of)]
+
+
+MEASURED = {
+    "fig03": checkpoints("gaussian"),
+    "fig04": sweeps(SETS["language"], ["c4"]),
+    "fig05": sweeps(SETS["six"], ["c4", "id"]),
+    "fig06": sweeps(SETS["six"], ["c4", "id"]),
+    "fig07": [],
+    "fig08": sweeps(["gsm8k"], ["training"]),
+    "fig09": checkpoints("interpolation")[-3:],
+    "fig10": sweeps(["ag_news"], ["interpolation"], "direction")[-3:],
+    "fig29": sweeps(SETS["all"], ["c4"]),
+    "fig65": [file for model in PERTURBED for file in checkpoints("gaussian", model)],
+    "theory_features": ["theory/pretraining"],
+    "theory_noise": ["theory/noise"],
+    "theory_sensitivity": ["theory/fine_tuning"],
+    "theory_tradeoff": ["theory/fine_tuning"],
+    "theory_sharpness": checkpoints("sharpness"),
+}
+SCALELESS = [f for f in MEASURED if f == "fig07" or f.startswith("theory")][:-1]
+
+
+def asked(config: dict, figure: str) -> list[str]:
+    """The measurements of a figure, without what all have in common."""
     files = targets_of(config).measurements(PAPER, figure)
-    assert len(set(files)) == len(files)
-    assert set(files) == {
-        f"results/measurements/OLMo-30M/{budget}/{task}/default/{evaluation}.parquet"
-        for budget in BUDGETS
-        for task in tasks
-        for evaluation in evaluations
-    }
+    return [file.removeprefix("results/measurements/").removesuffix(".parquet") for file in files]
+
+
+def printed(config: dict, figure: str, paper: str = PAPER) -> dict:
+    return json.loads(targets_of(config).figure_slice(paper, figure))
+
+
+@pytest.mark.parametrize("figure", MEASURED)
+def test_a_figure_asks_for_its_own_measurements_and_says_the_scale_they_depend_on(config, figure):
+    assert sorted(asked(config, figure)) == sorted(MEASURED[figure])
+    config["scale"] = "demo scale"
+    settings = printed(config, figure)
+    assert settings["scale"] == (None if figure in SCALELESS else "demo scale")
+    if figure in SCALELESS:  # its title has nothing to fill in
+        assert config["figures"][PAPER][figure].items() <= settings.items()
 
 
 # Table 6 of the paper: the first figure of each setting, and its model and recipe.
@@ -209,43 +239,31 @@ COLUMNS = [
 def test_figures_30_to_64_are_those_of_the_papers_table(config, first, column):
     model, recipe = SETTINGS[first]
     plot, shown, read = COLUMNS[column]
-    figure = f"fig{first + column}"
-    targets = targets_of(config)
-    settings = json.loads(targets.figure_slice(PAPER, figure))
+    settings = printed(config, f"fig{first + column}")
     assert settings["plot"] == plot
     rows = [{"evaluation": shown, "quantity": "absolute"}]
     assert settings.get("rows") == (rows if shown else None)
     assert settings["models"] == [model] and len(settings["tasks"]) == 10
-    files = targets.measurements(PAPER, figure)
-    assert len(set(files)) == len(files)
-    assert set(files) == {
-        f"results/measurements/{model}/{budget}/{task}/{recipe}/{evaluation}.parquet"
-        for budget in BUDGETS
-        for task in PAPERS["task_sets"]["all"]
-        for evaluation in read
-    }
+    files = sweeps(SETS["all"], read, recipe, model=model)
+    assert sorted(asked(config, f"fig{first + column}")) == sorted(files)
 
 
 def test_titles_of_figures_30_to_64_differ_and_say_the_setting(config):
     config["recipes"]["batch256"]["batch_size"] = 16
     config["model_sets"]["small"] = ["OLMo-4K"]
-    targets = targets_of(config)
-    titles = [json.loads(targets.figure_slice(PAPER, f"fig{n}"))["title"] for n in range(30, 65)]
+    titles = [printed(config, f"fig{n}")["title"] for n in range(30, 65)]
     assert len(set(titles)) == 35
     assert all(title.startswith("Batch size 16: ") for title in titles[:5])
     assert all(title.startswith("OLMo-4K: ") for title in titles[20:25])
     assert not [title for title in titles if "{" in title]
 
 
-def test_the_schematic_has_no_measurements_and_no_scale(config):
-    config["scale"] = "demo scale"
+def test_the_schematic_alone_has_no_aggregate(config):
     targets = targets_of(config)
-    assert targets.figure_aggregate(PAPER, "fig07") == []
-    assert json.loads(targets.figure_slice(PAPER, "fig07"))["scale"] is None
-    others = [target for target in targets.targets("figures") if target[1] != "fig07"]
-    assert [targets.figure_aggregate(*target) for target in others] == [
-        [f"results/aggregates/{paper}/{figure}.parquet"] for paper, figure in others
-    ]
+    for paper, figure in targets.targets("figures"):
+        files = [f"results/aggregates/{paper}/{figure}.parquet"]
+        files = [] if (paper, figure) == (PAPER, "fig07") else files
+        assert targets.figure_aggregate(paper, figure) == files
 
 
 def test_a_stand_in_says_what_it_stands_for_beside_the_others_of_the_figure(config):
@@ -273,8 +291,7 @@ def test_a_stand_in_says_what_it_stands_for_beside_the_others_of_the_figure(conf
 def test_a_panel_names_only_tasks_that_the_papers_figure_has(config):
     papers = config["task_sets"]
     config["task_sets"] = papers | {"six": ["six_packages"], "interpolation": ["six_packages"]}
-    targets = targets_of(config)
-    titles = [json.loads(targets.figure_slice(PAPER, f))["titles"] for f in ("fig05", "fig10")]
+    titles = [printed(config, figure)["titles"] for figure in ("fig05", "fig10")]
     assert [title["six_packages"].split("\n")[1] for title in titles] == [
         "(for TREC)",
         "(for AG News)",
@@ -292,77 +309,30 @@ def test_the_demos_stand_ins_cover_the_papers_tasks_once_each(tasks):
     assert sorted(found) == sorted(" ".join(PAPERS["tasks"][t]["title"] for t in papers).split())
 
 
-def test_the_noise_figure_asks_for_no_fine_tune(config):
-    files = targets_of(config).measurements(PAPER, "fig03")
-    assert files == [f"results/measurements/OLMo-30M/{b}/gaussian.parquet" for b in BUDGETS]
+@pytest.mark.parametrize("figure", ["theory_sensitivity", "theory_tradeoff"])
+def test_a_theory_figure_knows_the_ratios_of_its_spectra(config, figure):
+    settings = printed(config, figure)
+    assert set(settings["spectra"]) <= set(settings["ratios"])
+    assert settings["ratios"]["alpha3"] == [3.0, 3.0]
 
 
-@pytest.mark.parametrize(
-    ("figure", "experiment"),
-    [
-        ("theory_features", "pretraining"),
-        ("theory_noise", "noise"),
-        ("theory_sensitivity", "fine_tuning"),
-        ("theory_tradeoff", "fine_tuning"),
-    ],
-)
-def test_a_theory_figure_asks_for_its_experiment_and_says_no_scale(config, figure, experiment):
-    config["scale"] = "demo scale"
-    targets = targets_of(config)
-    files = [f"results/measurements/theory/{experiment}.parquet"]
-    assert targets.measurements(PAPER, figure) == files
-    settings = json.loads(targets.figure_slice(PAPER, figure))
-    assert settings["scale"] is None
-    assert config["figures"][PAPER][figure].items() <= settings.items()
-
-
-def test_a_theory_figure_knows_the_ratios_of_its_spectra(config):
-    for figure in ("theory_sensitivity", "theory_tradeoff"):
-        settings = json.loads(targets_of(config).figure_slice(PAPER, figure))
-        assert set(settings["spectra"]) <= set(settings["ratios"])
-        assert settings["ratios"]["alpha3"] == [3.0, 3.0]
-
-
-def test_the_sharpness_figure_asks_for_every_checkpoint_and_says_the_scale(config):
-    config["scale"] = "demo scale"
-    targets = targets_of(config)
-    files = targets.measurements(PAPER, "theory_sharpness")
-    assert files == [f"results/measurements/OLMo-30M/{b}/sharpness.parquet" for b in BUDGETS]
-    settings = json.loads(targets.figure_slice(PAPER, "theory_sharpness"))
-    assert settings["scale"] == "demo scale" and settings["models"] == ["OLMo-30M"]
-    assert settings["titles"] == {"OLMo-30M": "OLMo-30M"}
+def test_a_figure_of_checkpoints_knows_its_models(config):
+    settings = printed(config, "theory_sharpness")
+    assert settings["models"] == ["OLMo-30M"] and settings["titles"] == {"OLMo-30M": "OLMo-30M"}
+    settings = printed(config, "fig65")
+    assert settings["text"] == "C4" and settings["models"] == list(PERTURBED)  # of three corpora
 
 
 def test_the_direction_figures_ask_for_the_last_budgets_of_the_first_seed(config):
+    before = [asked(config, figure) for figure in ("fig09", "fig10")]
     config["models"]["OLMo-30M"]["seeds"] = [0, 1]
-    targets = targets_of(config)
-    folder = "results/measurements/OLMo-30M"
-    files = [f"{folder}/{b}/interpolation.parquet" for b in ("32B", "64B", "128B")]
-    assert targets.measurements(PAPER, "fig09") == files
-    files = [f"{folder}/{b}/ag_news/direction/interpolation.parquet" for b in BUDGETS[-3:]]
-    assert targets.measurements(PAPER, "fig10") == files
+    assert [asked(config, figure) for figure in ("fig09", "fig10")] == before
     config["models"]["OLMo-30M"]["seeds"] = [1]
     config["interpolation"]["last"] = 1
-    files = [f"{folder}/128B-seed1/interpolation.parquet"]
-    assert targets_of(config).measurements(PAPER, "fig09") == files
+    assert asked(config, "fig09") == ["OLMo-30M/128B-seed1/interpolation"]
 
 
 def test_the_direction_figures_know_their_panels(config):
     for figure, direction in (("fig09", "gaussian"), ("fig10", "fine_tuning")):
-        settings = json.loads(targets_of(config).figure_slice(PAPER, figure))
-        own = config["interpolation"][direction]
+        own, settings = config["interpolation"][direction], printed(config, figure)
         assert (settings["near"], settings["wide"]) == (own["near"], own["wide"])
-
-
-def test_figure_65_asks_for_noise_alone_on_ours_and_on_released_models_of_one_text(config):
-    targets = targets_of(config)
-    files = targets.measurements(PAPER, "fig65")
-    released = ("OLMo-1B", "OLMo-2-7B", "LLM360-Amber")
-    points = {m: BUDGETS for m in ("OLMo-15M", "OLMo-90M")}
-    points |= {m: list(config["models"][m]["hub"]["checkpoints"]) for m in released}
-    assert sorted(files) == sorted(
-        f"results/measurements/{m}/{name}/gaussian.parquet" for m in points for name in points[m]
-    )
-    settings = json.loads(targets.figure_slice(PAPER, "fig65"))
-    assert settings["text"] == "C4"  # of three corpora
-    assert settings["models"] == list(points)

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from made_up import assert_same_bytes, frame, settings, written
+from made_up import assert_same_bytes, settings, shown, written
 from pandas.testing import assert_frame_equal
 
 from overtrain.figures.kinds import FIGURES
@@ -59,8 +59,7 @@ def simulated(plot: str) -> list[dict]:
 
 
 def theory_figure(plot: str, rows: list[dict] | None = None, **more: object):
-    chosen = settings(plot, **THEORY[plot] | more)
-    return FIGURES[plot].draw(frame(simulated(plot) if rows is None else rows), chosen)
+    return shown(simulated(plot) if rows is None else rows, plot, **THEORY[plot] | more)
 
 
 def values_of(rows: list[dict], **values: object) -> list[float]:

@@ -76,6 +76,16 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path):
     assert read(tmp_path / "none.parquet").num_rows == 0
 
 
+def test_a_file_from_before_a_column_was_added_is_read_with_null_there(tmp_path):
+    path = tmp_path / "rows.parquet"
+    write([row(IDENTITY | {"seed": 3}, "loss", 1.0)], path, {"by": "us"})
+    pq.write_table(pq.read_table(path).drop_columns(["gamma", "n"]), path)
+    table = read(path)
+    assert table.schema.equals(SCHEMA) and read_provenance(path) == {"by": "us"}
+    (found,) = table.to_pylist()
+    assert (found["gamma"], found["n"], found["seed"], found["value"]) == (None, None, 3, 1.0)
+
+
 def test_equal_work_gives_equal_bytes(tmp_path):
     rows = [row(IDENTITY, "loss", 1.25, 0.5, 3)]
     write(rows, tmp_path / "a.parquet", {"x": 1, "y": 2})
@@ -119,8 +129,8 @@ def test_a_loss_too_large_for_a_perplexity_diverges_instead_of_failing():
 def test_a_missing_column_and_a_damaged_file_are_one_clear_line(tmp_path):
     path = tmp_path / "rows.parquet"
     write([row(IDENTITY, "loss", 1.0)], path, {})
-    pq.write_table(pq.read_table(path).drop_columns(["gamma"]), path)
-    with pytest.raises(PipelineError, match=r"rows.parquet: no column 'gamma'"):
+    pq.write_table(pq.read_table(path).drop_columns(["metric"]), path)
+    with pytest.raises(PipelineError, match=r"rows.parquet: no column 'metric'"):
         read(path)
     content = path.read_bytes()
     for damaged in (b"", b"not parquet", content[: len(content) // 2]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SET = ["--configfile", "profiles/demo/overlay.yaml", "tests/tiny.yaml"]
+SET = ["--configfile", "profiles/demo/overlay.yaml", "--config", "own=tests/tiny.yaml"]
 TASK = "results/tasks/same_docstring/manifest.json"
 FIGURE = "results/figures/overtrained/fig07.pdf"
 
@@ -69,6 +69,11 @@ def test_a_debugger_stops_where_the_script_does(finished):
         (
             "results/measurements/OLMo-10K/0.05M/gaussian.parquet",
             "results/checkpoints/OLMo-10K/0.05M is missing, which rule perturb_gaussian reads",
+        ),
+        (
+            "results/figures/overtrained/mine.pdf",
+            "results/figures/overtrained/mine.pdf is not of this configuration "
+            "(KeyError: 'mine'); name your own files, too: --config own=mine.yaml",
         ),
         ("results/nothing", "results/nothing: made by no rule with a script"),
     ],

@@ -239,8 +239,9 @@ class Catalogue:
             slice_ |= {key: own[key] for key in ("initialisation", "window")}
         return dumps(slice_)
 
-    def sharpness_slice(self, model: str) -> str:
-        return dumps({"corpus": self.corpus_of(model)} | self.settings.sharpness.plain())
+    def on_text_slice(self, section: str, model: str) -> str:
+        """A section of settings (sharpness ...) for what is measured on a model's held-out text."""
+        return dumps({"corpus": self.corpus_of(model)} | getattr(self.settings, section).plain())
 
     def interpolation_slice(self, model: str, direction: str) -> str:
         """direction: gaussian or fine_tuning."""

@@ -6,7 +6,7 @@ import difflib
 import json
 import types
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import Tag, ValidationError
 from pydantic.fields import FieldInfo
@@ -23,24 +23,23 @@ BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-
-
 NAME = "[key]"  # what pydantic calls an entry's name, where that is at fault
+T = TypeVar("T")
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def near(name: object, known: Iterable[object]) -> str:
     """'; allowed: ...', with the nearest known name first if one is near."""
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, 1)
+    names = [str(own) for own in known]
+    close = difflib.get_close_matches(str(name), names, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint}; allowed: {', '.join(known)}" if known else hint
+    return f"{hint}; allowed: {', '.join(names)}" if names else hint
 
 
-def known(where: str, name: str, section: str, names: Iterable[str]) -> None:
-    """Raise PipelineError unless `name`, the value at `where`, is one of a section's `names`."""
+def known(where: str, name: T, section: str, names: Iterable[T], verb: str = "is") -> None:
+    """Raise PipelineError unless `name`, what `where` is or has, is one of a section's `names`."""
     names = list(names)
     if name not in names:
-        raise PipelineError(f"{where} is {name!r}, not in {section}{near(name, names)}")
+        raise PipelineError(f"{where} {verb} {name!r}, not in {section}{near(name, names)}")
 
 
 def typed(model: type[Section], config: dict) -> Any:
@@ -51,6 +50,8 @@ def typed(model: type[Section], config: dict) -> Any:
         places = [(Place(model, config, fault["loc"]), fault) for fault in error.errors()]
     deepest = max(len(place.path) for place, _ in places)
     own = [(place, fault) for place, fault in places if len(place.path) == deepest]
+    # A mistyped key is both unknown and missing under its right name: the former says which it is.
+    own.sort(key=lambda found: found[1]["type"] != "extra_forbidden")
     first = own[0][0]
     same = [fault for place, fault in own if place.path == first.path]
     raise PipelineError(explain(first, same))
@@ -99,11 +100,11 @@ class Place:
 
     @property
     def where(self) -> str:
-        return ".".join(self.path) or "config.yaml"
+        return ".".join(self.path) or "configuration"
 
     @property
     def parent(self) -> str:
-        return ".".join(self.path[:-1]) or "config.yaml"
+        return ".".join(self.path[:-1]) or "configuration"
 
 
 def field_type(field: FieldInfo) -> object:
@@ -220,5 +221,5 @@ def entry_hint(place: Place, up: int) -> str:
     if get_origin(kind) is dict and isinstance(entries, dict):
         name = place.path[-up]
         if close := difflib.get_close_matches(name, entries.keys() - {name}, 1):
-            return f"; a new entry is complete, or did you mean {close[0]!r}?"
+            return f"; a new entry must be complete, or did you mean {close[0]!r}?"
     return ""

@@ -9,6 +9,7 @@ configuration files.
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -91,3 +92,27 @@ def added(base: dict, more: dict, path: Path, where: str = "") -> None:
             added(base[key], value, path, f"{where}{key}.")
         else:
             raise PipelineError(f"{path}: {where}{key} is said in another file, too")
+
+
+def check_profile(arguments: list[str], overlay_files: Iterable[str | Path]) -> None:
+    """Raise PipelineError if --configfile took the place of a profile's own file.
+
+    Snakemake lets it, without a word: the demo's profile would plan the papers' scale.
+
+    arguments: the command line's.
+    """
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--profile")
+    profile = options.parse_known_args(arguments)[0].profile
+    path = Path(profile or "", "config.yaml")
+    if profile is None or not path.is_file():
+        return
+    own = read(path).get("configfile", [])
+    wanted = [path.parent / own] if isinstance(own, str) else [Path(name) for name in own]
+    given = {Path(name).resolve() for name in overlay_files}
+    for file in wanted:
+        if file.resolve() not in given:
+            raise PipelineError(
+                f"--configfile takes the place of {file}, which {profile} lays over the papers' "
+                f"scale; lay yours over both with --config {OWN}=mine.yaml, or name both"
+            )

@@ -9,20 +9,26 @@ where something is drawn, never at their top.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from pydantic import Field
 
 from overtrain.config.section import Section, Text
+from overtrain.figures.titles import check_filled, filled
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure as Page
+    from matplotlib import axes, figure
 
-    from overtrain.config.catalogue import Catalogue
+    from overtrain.config import catalogue
 
-    Drawn = tuple[Page, pd.DataFrame]  # the page, and the table of what is on it
+# What signatures name, as text: to import it takes a second, or goes in a circle.
+Axes: TypeAlias = "axes.Axes"
+Catalogue: TypeAlias = "catalogue.Catalogue"
+Data: TypeAlias = "pd.DataFrame"
+Drawn: TypeAlias = "tuple[figure.Figure, pd.DataFrame]"  # the page, and the table of what is on it
 
 
 class Target(Section):
@@ -75,22 +81,30 @@ class Figure(Target):
 
     title: Text = Field(description="Above the figure")
 
+    def printed(self, catalogue: Catalogue) -> dict:
+        title = filled(self.title, self.plain(), catalogue)
+        return super().printed(catalogue) | {"title": title}
+
+    def check(self, where: str, catalogue: Catalogue) -> None:
+        super().check(where, catalogue)
+        check_filled(f"{where}.title", self.title, self.plain(), catalogue)
+
     @staticmethod
-    def draw(data: pd.DataFrame | None, settings: dict) -> Drawn:
+    @abstractmethod
+    def draw(data: Data | None, settings: dict) -> Drawn:
         """The page and the table of what is on it.
 
         data: the measurements, None for a schematic; settings: what `printed` gives.
         """
-        raise NotImplementedError
 
 
 class Table(Target):
     """An entry of `tables`; a kind adds `content`, its own name, and `tabulate`."""
 
     @staticmethod
-    def tabulate(data: pd.DataFrame | None, settings: dict) -> pd.DataFrame:
+    @abstractmethod
+    def tabulate(data: Data | None, settings: dict) -> Data:
         """The table, with its first column as the index.
 
         data: the measurements, None for a table of settings; settings: what `printed` gives.
         """
-        raise NotImplementedError

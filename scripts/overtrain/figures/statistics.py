@@ -4,49 +4,10 @@ A row for each modification (a gamma, a learning rate, or each checkpoint's tune
 task, recipe, evaluation and reported split, once on perplexity and once on the loss. A series is
 the values over budgets; those of one pre-training seed share initial weights and data order, those
 of one fine-tuning (or noise) seed its order of examples (or its draw), so seeds are resampled and
-tested whole, never budget by budget. docs/statistics.md says what to conclude. Columns:
+tested whole, never budget by budget.
 
-model, task, recipe, evaluation, split    what was measured
-modification        noise, fixed (learning rate) or tuned (rate of each checkpoint)
-learning_rate, gamma    of the modification; no learning rate where it is tuned
-scale               perplexity, or loss in nats
-budgets, pretraining_seeds, seeds    how many; seeds are those of fine-tuning or noise
-diverged            runs without a number; with any of them all that follows is empty, since a mean
-                    over the survivors would flatter the modification
-
-On the CHANGE from the same checkpoint's base, one series for each pre-training seed (of means over
-fine-tuning or noise seeds):
-trend_s             Kendall's S, pairs of budgets that rise minus pairs that fall, over all series
-trend_tau           S as a share of the largest possible
-trend_p             exact, two-sided; null: in each series every order of budgets is equally likely
-trend_p_smallest    the smallest that so many budgets and series can give
-trend_p_holm, trend_p_by    corrected over the family
-
-On the modified model ITSELF, the mean curve over all seeds:
-minimum_tokens      budget of the lowest value
-rise                last budget minus minimum; never negative, and biased upwards by the choice
-rise_relative       the same as a share of the minimum (perplexity only)
-fall                first budget minus minimum
-
-Hierarchical bootstrap, the minimum chosen anew each time:
-resampled           which seeds were: "pre-training and fine-tuning seeds", "noise seeds only" ...;
-                    empty where there is one of each and nothing to resample
-minimum_tokens_low, minimum_tokens_high, rise_low, rise_high    percentile intervals
-share_inside        resamples with the minimum at neither the first nor the last budget
-share_before_last   resamples with the minimum before the last budget
-
-Both arms of a U on held-out seeds: the minimum is chosen on all units but one, measured on that:
-held_out            the units: pre-training seeds, or the others where there is one of those
-held_out_fall, held_out_rise    means over units, first or last budget minus the chosen one
-fall_p, rise_p      exact one-sided sign-flip p of each arm, as if units were independent; they
-                    share choices, so on a level stretch it is somewhat too small
-arms_p_smallest     the smallest that so many units can give
-u_p                 the larger of fall_p and rise_p: a U needs both arms
-u_p_holm, u_p_by    corrected over the family
-
-family              rows corrected together: all of the target that have a p on this scale
-trend_agrees        perplexity and loss have the same sign of S
-rise_agrees         both or neither rise after the minimum
+The trend is that of the CHANGE from the same checkpoint's base, the minimum and its two arms are
+those of the modified model ITSELF. docs/statistics.md says what each column is, and how to read it.
 """
 
 from __future__ import annotations

@@ -29,12 +29,9 @@ def write(settings: dict, csv: Path, data: pd.DataFrame | None = None) -> None:
 def latex(table: pd.DataFrame, caption: str) -> str:
     """A booktabs table; long cells wrap."""
     escape = str.maketrans({character: f"\\{character}" for character in "_%&#{}"})
-    lines = [
-        " & ".join(str(cell).translate(escape) for cell in (index, *row)) + r" \\"
-        for index, row in zip(table.index, table.to_numpy(), strict=True)
-    ]
-    header = (
-        " & ".join(str(c).translate(escape) for c in (table.index.name, *table.columns)) + r" \\"
+    header, *lines = (
+        " & ".join(str(cell).translate(escape) for cell in row) + r" \\"
+        for row in [(table.index.name, *table.columns), *table.itertuples()]
     )
     width = 0.7 / len(table.columns)
     return "\n".join(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from overtrain.config.catalogue import Catalogue
     from overtrain.figures.kind import Figure, Table, Target
 
+Kind = Literal["figures", "tables"]
+SUFFIX: dict[Kind, str] = {"figures": "pdf", "tables": "md"}  # of the file that stands for one
 FIRST = "overtrained"  # the paper whose targets go by their own names
 
 
@@ -29,9 +31,7 @@ class Targets:
         self.figures: dict[str, dict[str, Figure]] = catalogue.settings.figures
         self.tables: dict[str, dict[str, Table]] = catalogue.settings.tables
 
-    def targets(
-        self, kind: Literal["figures", "tables"], here: bool = False
-    ) -> Iterator[tuple[str, str]]:
+    def targets(self, kind: Kind, here: bool = False) -> Iterator[tuple[str, str]]:
         """(paper, target) of every figure or table.
 
         here: only those whose released numbers can be had.
@@ -41,13 +41,10 @@ class Targets:
                 if not here or target.here(self.catalogue):
                     yield paper, name
 
-    def files(
-        self, kind: Literal["figures", "tables"], paper: str | None = None, here: bool = False
-    ) -> list[str]:
+    def files(self, kind: Kind, paper: str | None = None, here: bool = False) -> list[str]:
         """The file that stands for each figure or table, of one paper or of all."""
-        suffix = {"figures": "pdf", "tables": "md"}[kind]
         own = [entry for entry in self.targets(kind, here) if paper in (None, entry[0])]
-        return [f"results/{kind}/{owner}/{name}.{suffix}" for owner, name in own]
+        return [f"results/{kind}/{owner}/{name}.{SUFFIX[kind]}" for owner, name in own]
 
     def aliases(self) -> dict[str, list[str]]:
         """What a person may ask for by a name, and the files that it stands for.
@@ -56,13 +53,11 @@ class Targets:
         before it (amuro_char_fig05), and all of a paper by its own (amuro_char_figures).
         """
         found = {}
-        for kind in ("figures", "tables"):
+        for kind in SUFFIX:
             for paper in getattr(self, kind):
                 found[f"{paper}_{kind}"] = self.files(kind, paper)
-            names = [
-                name if paper == FIRST else f"{paper}_{name}" for paper, name in self.targets(kind)
-            ]
-            found |= {name: [file] for name, file in zip(names, self.files(kind), strict=True)}
+            for (paper, name), file in zip(self.targets(kind), self.files(kind), strict=True):
+                found[name if paper == FIRST else f"{paper}_{name}"] = [file]
         return found
 
     def target(self, paper: str, name: str) -> Target:
@@ -72,7 +67,7 @@ class Targets:
 
     def check(self) -> None:
         """Raise PipelineError at the first target that names what is not there."""
-        for kind in ("figures", "tables"):
+        for kind in SUFFIX:
             for paper, name in self.targets(kind):
                 target = getattr(self, kind)[paper][name]
                 target.check(f"{kind}.{paper}.{name}", self.catalogue)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,3 +90,10 @@ def right_answers(choices: Choices, loss_on: str) -> Examples:
         prompt = (targets == IGNORE) & (np.arange(inputs.shape[1]) < lengths[:, None])
         targets = np.where(prompt, np.roll(inputs, -1, axis=1), targets)
     return Examples(inputs, targets, lengths)
+
+
+Encoder = Callable[[list[dict], TextEncoder, int], Examples | Choices]
+ENCODERS: dict[str, Encoder] = {  # by a task's kind
+    "language_modelling": encode_texts,
+    "classification": encode_choices,
+}

@@ -16,7 +16,7 @@ from overtrain.data.corpora import Corpus
 from overtrain.data.tasks import read_split
 from overtrain.data.tokenizer import TextEncoder
 from overtrain.model.architecture import IGNORE
-from overtrain.model.examples import Choices, Examples, encode_choices, encode_texts
+from overtrain.model.examples import ENCODERS, Choices, Examples
 from overtrain.records.measurements import loss_rows, row
 
 
@@ -143,8 +143,7 @@ class TaskSplit:
 
     def __init__(self, folder: Path, split: str, kind: str, encoder: TextEncoder, context: int):
         rows = read_split(folder, split, kind)
-        encode = encode_texts if kind == "language_modelling" else encode_choices
-        self.data: Examples | Choices = encode(rows, encoder, context)
+        self.data = ENCODERS[kind](rows, encoder, context)
 
     @property
     def examples(self) -> Examples:

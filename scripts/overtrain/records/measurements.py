@@ -61,6 +61,7 @@ SCHEMA = pa.schema(
         "diverged": pa.bool_(),
     }
 )
+SAID = ("study", "source", "selection", "evaluation", "metric", "value")  # of every measurement
 PROVENANCE = b"overtrain.records.provenance"
 
 
@@ -100,15 +101,21 @@ def write_table(table: pa.Table, path: Path, origin: dict) -> None:
 
 
 def read(path: Path) -> pa.Table:
-    """A table of measurements; PipelineError if a column is missing or the file is damaged."""
+    """A table of measurements; PipelineError if one of SAID is missing or the file is damaged.
+
+    Any other column is null in a file that was written before there was that column.
+    """
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise PipelineError(f"{path}: not a readable parquet file ({error})") from error
     missing = [name for name in SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise PipelineError(f"{path}: no column {missing[0]!r}; measurements have {SCHEMA.names}")
-    return table
+    if lacking := [name for name in SAID if name in missing]:
+        raise PipelineError(f"{path}: no column {lacking[0]!r}; measurements have {SCHEMA.names}")
+    for name in missing:
+        field = SCHEMA.field(name)
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(SCHEMA.names)
 
 
 def read_provenance(path: Path) -> dict:

@@ -28,7 +28,7 @@ from overtrain.data.tokenizer import load_encoder
 from overtrain.model import snapshots as kept
 from overtrain.model.architecture import IGNORE, Architecture
 from overtrain.model.dropout import DropoutPerRun, Rates
-from overtrain.model.examples import Examples, encode_choices, encode_texts, right_answers
+from overtrain.model.examples import ENCODERS, Choices, Examples, right_answers
 from overtrain.model.losses import TaskSplit, sequence_losses, target_positions
 from overtrain.model.memory import Room, stack_width
 from overtrain.model.olmo import Olmo, load_tensors, read_architecture
@@ -90,11 +90,8 @@ def finetune(
     weights = load_tensors(base)
     encoder = load_encoder(base)
     rows = read_split(task.folder, "train", task.kind)
-    if task.kind == "language_modelling":
-        examples = encode_texts(rows, encoder, a.context)
-    else:
-        choices = encode_choices(rows, encoder, a.context)
-        examples = right_answers(choices, task.loss_on)
+    data = ENCODERS[task.kind](rows, encoder, a.context)
+    examples = right_answers(data, task.loss_on) if isinstance(data, Choices) else data
     validation = TaskSplit(task.folder, "validation", task.kind, encoder, a.context)
     runs = [Run(rate, seed) for seed in recipe.seeds for rate in recipe.learning_rates]
 

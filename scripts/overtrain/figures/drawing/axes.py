@@ -6,7 +6,7 @@ order, PALETTE for what has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import matplotlib
 
@@ -30,11 +30,13 @@ UPRIGHT = 0.2  # the same of one that is not slanted
 LEGEND_LINES = 8  # more lines than this get a colour bar
 ROW = 5  # a single row of more panels than this is wrapped
 
+Text = Callable[[float], str]  # what a value is called
+
 
 class Shades:
     """Colours of an ordered quantity, and the legend or colour bar that explains them."""
 
-    def __init__(self, values: Iterable[float], title: str, text=lambda value: f"{value:g}"):
+    def __init__(self, values: Iterable[float], title: str, text: Text = "{:g}".format):
         self.values = sorted(set(values))
         self.title, self.text = title, text
         low, high = (self.values[0], self.values[-1]) if self.values else (1, 10)
@@ -105,17 +107,22 @@ def token_axis(
     labelled = sorted(apart(ticks, scale))
     texts = {value: (names or {}).get(value, tokens_text(value)) for value in labelled}
     axis.set(xscale=scale, xlabel="pre-training tokens")
-    axis.xaxis.set_major_locator(FixedLocator(ticks))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, "")))
+    ticks_at(axis.xaxis, ticks, lambda value: texts.get(value, ""))
     crowded = len(labelled) > 1 and len(apart(labelled, scale, UPRIGHT)) < len(labelled)
     axis.tick_params(axis="x", labelrotation=45 if crowded or len(ticks) > 4 else 0)
 
 
-def budget_names(data: pd.DataFrame) -> dict[float, str]:
-    """Tokens of each released checkpoint in `data`, and its name (Table 1's label)."""
-    own = data.drop_duplicates("tokens")
-    return dict(zip(own.tokens, own.checkpoint, strict=True))
+def budget_axis(axis: Axes, data: pd.DataFrame, scale: str = "log") -> None:
+    """Tokens of the released checkpoints in `data`, by their names (Table 1's labels)."""
+    names = dict(zip(data.tokens, data.checkpoint, strict=True))
+    token_axis(axis, names, names, scale)
+
+
+def ticks_at(axis: Axis, values: Iterable[float], text: Text = "{:g}".format) -> None:
+    """Ticks at these values and no other."""
+    axis.set_major_locator(FixedLocator(values))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axis.set_minor_locator(NullLocator())
 
 
 def apart(values: list[float], scale: str, room: float = LABEL) -> list[float]:

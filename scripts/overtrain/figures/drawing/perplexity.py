@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from overtrain.figures.drawing.axes import token_axis
-from overtrain.figures.drawing.summaries import summary
+from overtrain.figures.drawing.axes import grid, log_together, token_axis
+from overtrain.figures.drawing.summaries import stacked, summary
 
 BASE = "none (base)"  # the dashed line
+
+
+def rows_of_panels(
+    data: pd.DataFrame,
+    settings: dict,
+    draw: Callable[[Axes, pd.DataFrame, dict], list[pd.DataFrame]],
+) -> tuple[Figure, np.ndarray, pd.DataFrame]:
+    """The figure, its axes and the table of a grid of rows by tasks, each row on one scale.
+
+    draw(axis, scores, row) draws a panel and returns the tables of what is on it.
+    """
+    data = data[data.metric == "perplexity"]
+    figure, axes = grid(len(settings["rows"]), len(columns(settings)))
+    drawn, compared = [], defaultdict(list)
+    for axis, row, model, task in panels(axes, settings):
+        tables = draw(axis, of_panel(data, row, model, task), row)
+        drawn += [table.assign(model=model, task=task, **row) for table in tables]
+        compared[str(row)].append((axis, stacked(tables)))
+    for together in compared.values():
+        log_together(together)
+    return figure, axes, stacked(drawn)
 
 
 def over_seeds(

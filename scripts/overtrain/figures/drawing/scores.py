@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from overtrain.figures.drawing.axes import PALETTE, budget_names, grid, token_axis
+from overtrain.figures.drawing.axes import PALETTE, budget_axis, grid
 from overtrain.figures.drawing.summaries import stacked, summary
 
 TUNED_FOR, OTHER = PALETTE[2], PALETTE[0]  # green, blue
@@ -24,9 +24,7 @@ HALVES = ("even", "odd")  # splits of the prompts, beside "all"
 
 
 def scores_grid(
-    data: pd.DataFrame,
-    settings: dict,
-    draw: Callable[[Axes, pd.DataFrame, dict], pd.DataFrame],
+    data: pd.DataFrame, settings: dict, draw: Callable[[Axes, pd.DataFrame, dict], pd.DataFrame]
 ) -> tuple[Figure, pd.DataFrame]:
     """Panels by (model, task), each with its base; `draw(axis, runs, panel)` draws the tuned runs.
 
@@ -44,8 +42,7 @@ def scores_grid(
             base = summary(mean[mean.selection == "base"].drop_duplicates(CHECKPOINT), ["tokens"])
             table = draw(axis, mean[mean.selection == "last"], panel)
             axis.plot(base.tokens, base["mean"], **BASE)
-            names = budget_names(own)
-            token_axis(axis, names, names, settings["token_axis"])
+            budget_axis(axis, own, settings["token_axis"])
             label_panel(axis, panel, settings, several=len(rows) > 1 and f"{titles[model]}, ")
             place = axis.get_subplotspec()
             if place.num1 + place.get_gridspec().ncols < axes.size:  # there is a panel below

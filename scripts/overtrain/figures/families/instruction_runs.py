@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
-from overtrain.config.errors import near
+from overtrain.config.errors import known
 from overtrain.config.evaluations import NOT_BENCHMARKS, OverlapJudge, PromptsOfTask
+from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.families.models import OfSweeps
+from overtrain.figures.kind import Catalogue, Figure
 
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue, Checkpoint
+WIN_RATES = {"win_rate", "length_controlled_win_rate"}
 
 
 class Panel(Section):
@@ -28,18 +29,12 @@ class Panel(Section):
     ] = Field(description="Their mean is shown")
 
 
-class OfInstructionRuns(OfSweeps):
+class OfInstructionRuns(OfSweeps, Figure):
     """A figure of scores of released models before and after instruction tuning."""
 
     studies: ClassVar[set[str]] = {"released"}
     conversations: ClassVar[bool] = True
-    metrics: ClassVar[set[str]] = {
-        "accuracy",
-        "accuracy_norm",
-        "win_rate",
-        "length_controlled_win_rate",
-        "perplexity",
-    }
+    metrics: ClassVar[set[str]] = {"accuracy", "accuracy_norm", "perplexity"} | WIN_RATES
     selections: ClassVar[set[str]] = {"base", "last"}
     chooses: ClassVar[bool]  # whether it shows runs of the learning rate that wins most
 
@@ -73,16 +68,12 @@ class OfInstructionRuns(OfSweeps):
 
     def printed(self, catalogue: Catalogue) -> dict:
         alpaca = catalogue.settings.evaluations.alpaca
-        shows = {
-            "alpaca": (catalogue.settings.prompts[alpaca.prompts].title, alpaca.metric),
-            "c4": ("held-out text", "perplexity"),
-            **{name: (task.title, task.metric) for name, task in catalogue.suite.tasks.items()},
-        }
-        shown = sorted({*self.evaluations(), "alpaca"})
+        prompts = catalogue.settings.prompts[alpaca.prompts]
+        shows = {"alpaca": (prompts.title, alpaca.metric), "c4": ("held-out text", "perplexity")}
+        shows |= {name: (own.title, own.metric) for name, own in catalogue.suite.tasks.items()}
+        shown = {name: shows[name] for name in {*self.evaluations(), "alpaca"}}
         return super().printed(catalogue) | {
-            "evaluations": {
-                name: dict(zip(("title", "metric"), shows[name], strict=True)) for name in shown
-            },
+            "evaluations": {name: {"title": t, "metric": m} for name, (t, m) in shown.items()},
             "judge": catalogue.judge.title,
             "reference": alpaca.reference.plain(),
         }
@@ -102,13 +93,9 @@ class OfInstructionRuns(OfSweeps):
 
     def check_panels(self, where: str, catalogue: Catalogue) -> None:
         """Panels show what is measured."""
-        measured = [*NOT_BENCHMARKS, *catalogue.suite.tasks]
+        suite = f"the suite {catalogue.settings.evaluations.benchmarks.suite}"
         for name in self.evaluations():
-            if name not in measured:
-                raise PipelineError(
-                    f"{where}.panels has {name!r}, not in the suite "
-                    f"{catalogue.settings.evaluations.benchmarks.suite}{near(name, measured)}"
-                )
+            known(f"{where}.panels", name, suite, [*NOT_BENCHMARKS, *catalogue.suite.tasks], "has")
         for panel in self.panels:
             alone = [name for name in panel.evaluations if name in NOT_BENCHMARKS]
             if alone and len(panel.evaluations) > 1:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from overtrain import PipelineError
 from overtrain.config import paths
-from overtrain.config.errors import near
+from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Text
-from overtrain.figures.kind import Figure
-
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue
+from overtrain.figures.kind import Catalogue, Figure
 
 Penalty = Annotated[int | float, Field(ge=0)]  # whole numbers stay so, in the CSV as in YAML
 
@@ -50,15 +46,8 @@ class OfSpectra(OfTheory):
             self.check_spectrum(f"{where}.spectra", name, catalogue)
         simulated = catalogue.settings.theory.fine_tuning.lambdas
         for penalty in self.lambdas:
-            if penalty not in simulated:
-                raise PipelineError(
-                    f"{where}.lambdas has {penalty:g}, not in theory.fine_tuning.lambdas; "
-                    f"allowed: {', '.join(f'{own:g}' for own in simulated)}"
-                )
+            known(f"{where}.lambdas", penalty, "theory.fine_tuning.lambdas", simulated, "has")
 
     def check_spectrum(self, where: str, name: str, catalogue: Catalogue) -> None:
         simulated = catalogue.settings.theory.fine_tuning.spectra
-        if name not in simulated:
-            raise PipelineError(
-                f"{where} has {name!r}, not in theory.fine_tuning.spectra{near(name, simulated)}"
-            )
+        known(where, name, "theory.fine_tuning.spectra", simulated, "has")

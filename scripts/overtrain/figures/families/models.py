@@ -1,9 +1,9 @@
-"""What names models, or tasks and a recipe; figures of checkpoints, and of sweeps."""
+"""What names models, or tasks and a recipe; what is made of checkpoints, and of sweeps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,12 +11,10 @@ from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.check import check_stand_in
 from overtrain.config.errors import known
+from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
-from overtrain.figures.kind import Figure, Target
-from overtrain.figures.titles import check_filled, filled, task_titles
-
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue, Checkpoint
+from overtrain.figures.kind import Catalogue, Figure, Target
+from overtrain.figures.titles import task_titles
 
 Names = Annotated[Text | list[Text], Field(min_length=1)]
 Quantity = Literal["absolute", "change"]
@@ -54,7 +52,6 @@ class Models(Target):
     models: Names = Field(description="A key of model_sets, or names of models")
 
     def check(self, where: str, catalogue: Catalogue) -> None:
-        super().check(where, catalogue)
         all_known(f"{where}.models", self.models, "models", catalogue)
         for name in catalogue.names("models", self.models):
             study = catalogue.study_of(name)
@@ -62,6 +59,7 @@ class Models(Target):
                 raise PipelineError(f"{where}.models names {name}, {self.not_shown(study)}")
             if study == "released":
                 check_stand_in(name, catalogue)
+        super().check(where, catalogue)
 
     def not_shown(self, study: str) -> str:
         if study == "controlled":
@@ -90,8 +88,8 @@ class Tasks(Target):
         super().check(where, catalogue)
 
 
-class OfCheckpoints(Models, Figure):
-    """A figure of every checkpoint of its models."""
+class OfCheckpoints(Models):
+    """A figure or table of every checkpoint of its models."""
 
     evaluation: ClassVar[str]  # the stem of a checkpoint's file that it reads
 
@@ -116,17 +114,11 @@ class OfCheckpoints(Models, Figure):
         models = catalogue.names("models", self.models)
         return {name: catalogue.settings.models[name].title for name in models}
 
-    def named(self) -> dict[str, Any]:
-        """What its title may name."""
-        own = self.plain()
-        return {key: own[key] for key in ("models", "tasks", "recipe") if key in own}
-
     def printed(self, catalogue: Catalogue) -> dict:
         models = catalogue.names("models", self.models)
         corpora = {catalogue.corpus_of(model) for model in models}
         texts = {catalogue.settings.corpora[corpus].title for corpus in corpora}
         return super().printed(catalogue) | {
-            "title": filled(self.title, self.named(), catalogue),
             "models": models,
             "text": " / ".join(sorted(texts)),
             "titles": self.titles(catalogue),
@@ -137,13 +129,9 @@ class OfCheckpoints(Models, Figure):
             yield "models", model
             yield "corpora", catalogue.corpus_of(model)
 
-    def check(self, where: str, catalogue: Catalogue) -> None:
-        super().check(where, catalogue)
-        check_filled(f"{where}.title", self.title, self.named(), catalogue)
-
 
 class OfSweeps(Tasks, OfCheckpoints):
-    """A figure of every run of a recipe on each checkpoint and task."""
+    """A figure or table of every run of a recipe on each checkpoint and task."""
 
     def evaluations(self) -> list[str]:
         """The stems of a sweep's files that it reads."""
@@ -174,7 +162,7 @@ class Row(Section):
     quantity: Quantity
 
 
-class InRows(OfSweeps):
+class InRows(OfSweeps, Figure):
     """A figure of perplexities: a row of panels for each evaluation and quantity."""
 
     rows: Distinct[Row] = Field(description="Rows of panels, top to bottom")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
-from overtrain.config.errors import near
+from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Section, Text
-from overtrain.figures.kind import Table, Target
+from overtrain.figures.kind import Catalogue, Table, Target
 
-if TYPE_CHECKING:
-    from overtrain.config.catalogue import Catalogue
-
-OneSource = Literal["published", "ours"]
-AnySource = Literal["published", "ours", "both"]
+OneSource = Annotated[Literal["published", "ours"], Field(description="Whose numbers")]
 
 
 class OfStudy(Target):
@@ -29,11 +26,7 @@ class OfStudy(Target):
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
         numbers = catalogue.settings.released_numbers
-        if self.study not in numbers:
-            raise PipelineError(
-                f"{where}.study is {self.study!r}, which is no study of released numbers"
-                f"{near(self.study, numbers)}"
-            )
+        known(f"{where}.study", self.study, "released_numbers", numbers)
 
     def study_settings(self, catalogue: Catalogue) -> Any:
         """The study's section of the configuration."""
@@ -71,11 +64,11 @@ class OfReleasedNumbers(OfStudy):
     selections: ClassVar[set[str]] = {"base", "last"}
     of_base: ClassVar[bool] = False  # whether it shows base models alone, which have no task
 
-    source: AnySource = Field(description="Whose numbers")
+    source: Literal["published", "ours", "both"] = Field(description="Whose numbers")
 
+    @abstractmethod
     def named_cells(self) -> list[Cell]:
         """The scores that it names."""
-        raise NotImplementedError
 
     def formats(self) -> list[str]:
         """The formats of prompts that it shows."""
@@ -106,12 +99,10 @@ class OfReleasedNumbers(OfStudy):
         study = self.study_settings(catalogue)
         for cell in self.named_cells():
             for key, section in (("task", "trained_on"), ("evaluation", "evaluations")):
-                name, names = getattr(cell, key), getattr(study, section)
-                if name not in names and not (name is None and self.of_base):
-                    raise PipelineError(
-                        f"{where}: {key} {name!r} is not in {self.study}.{section}"
-                        f"{near(name, names)}"
-                    )
+                name = getattr(cell, key)
+                if name is not None or not self.of_base:
+                    names = getattr(study, section)
+                    known(f"{where}: {key}", name, f"{self.study}.{section}", names)
         if self.source != "published" and not study.measurements:
             raise PipelineError(
                 f"{where}.source is {self.source!r}; "

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.released_numbers import InGroups
-from overtrain.figures.kind import Figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 
 class BaseByCheckpoint(InGroups, Figure):
@@ -22,7 +17,7 @@ class BaseByCheckpoint(InGroups, Figure):
     plot: Literal["base_by_checkpoint"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import grid, sns
         from overtrain.figures.drawing.study import line
         from overtrain.figures.drawing.summaries import stacked

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from overtrain.figures.families.released_numbers import InCells
-from overtrain.figures.kind import Figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 
 class ChangesByEvaluation(InCells, Figure):
@@ -19,7 +14,7 @@ class ChangesByEvaluation(InCells, Figure):
     plot: Literal["changes_by_evaluation"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from matplotlib.patches import Patch
 
         from overtrain.figures.drawing.axes import PALETTE, grid

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import OfSweeps
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 
-class DistanceByLearningRate(OfSweeps):
+class DistanceByLearningRate(OfSweeps, Figure):
     """A panel for each task."""
 
     metrics: ClassVar[set[str]] = {"l2_distance"}
@@ -22,7 +18,7 @@ class DistanceByLearningRate(OfSweeps):
     plot: Literal["distance_by_learning_rate"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import Shades, band, grid, log_values, tokens_text
         from overtrain.figures.drawing.perplexity import columns
         from overtrain.figures.drawing.summaries import stacked, summary

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from overtrain.figures.families.released_numbers import InGroups
-from overtrain.figures.kind import Figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 
 class GainsByCheckpoint(InGroups, Figure):
@@ -19,7 +14,7 @@ class GainsByCheckpoint(InGroups, Figure):
     plot: Literal["gains_by_checkpoint"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         import numpy as np
 
         from overtrain.figures.drawing.axes import PALETTE, grid

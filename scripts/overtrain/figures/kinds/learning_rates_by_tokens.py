@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from overtrain.config.section import Positive
 from overtrain.figures.families.models import InRows
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Axes, Data, Drawn
 
 
 class LearningRatesByTokens(InRows):
@@ -34,45 +29,35 @@ class LearningRatesByTokens(InRows):
         return sorted({*self.in_rows(), *(["c4"] if self.largest_loss else [])})
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
-        from overtrain.figures.drawing.axes import Shades, grid, lines, log_together
+    def draw(data: Data, settings: dict) -> Drawn:
+        from overtrain.figures.drawing.axes import Shades, lines
         from overtrain.figures.drawing.perplexity import (
             BASE,
-            columns,
             dashed_base,
-            of_panel,
             over_seeds,
-            panels,
+            rows_of_panels,
         )
-        from overtrain.figures.drawing.summaries import scores, stacked
+        from overtrain.figures.drawing.summaries import scores
 
         data = scores(data)
         kept = rates_kept(data, settings.get("largest_loss"))
-        data = data[data.metric == "perplexity"]
         shades = Shades(kept.learning_rate, "learning rate")
-        figure, axes = grid(len(settings["rows"]), len(columns(settings)))
-        drawn = []
-        together: dict[str, list[tuple[Axes, pd.DataFrame]]] = {}
-        for axis, row, model, task in panels(axes, settings):
-            own = of_panel(data, row, model, task)
-            rates = kept[(kept.model == model) & (kept.task == task)].learning_rate
-            tuned = own[(own.selection == "best") & own.learning_rate.isin(rates)]
-            table = over_seeds(tuned, own, row["quantity"], ["learning_rate", "tokens"])
-            drawn.append(table.assign(model=model, task=task, **row))
+
+        def by_rate(axis: Axes, own: Data, row: dict) -> list[Data]:
+            runs = own[own.selection == "best"].merge(kept)
+            table = over_seeds(runs, own, row["quantity"], ["learning_rate", "tokens"])
             lines(axis, table, "learning_rate", shades)
-            if row["quantity"] == "absolute":
-                base = dashed_base(axis, own)
-                drawn.append(base.assign(model=model, task=task, learning_rate=0.0, **row))
-                table = stacked([table, base])
-            together.setdefault(str(row), []).append((axis, table))
-        for compared in together.values():
-            log_together(compared)
+            if row["quantity"] == "change":
+                return [table]
+            return [table, dashed_base(axis, own).assign(learning_rate=0.0)]
+
+        figure, axes, drawn = rows_of_panels(data, settings, by_rate)
         absolute = any(row["quantity"] == "absolute" for row in settings["rows"])
         shades.explain(figure, axes, BASE if absolute else "")
-        return figure, stacked(drawn)
+        return figure, drawn
 
 
-def rates_kept(data: pd.DataFrame, largest_loss: float | None) -> pd.DataFrame:
+def rates_kept(data: Data, largest_loss: float | None) -> Data:
     """(model, task, learning_rate) whose mean loss stays below the cut at all budgets."""
     from overtrain.figures.drawing.summaries import summary
 

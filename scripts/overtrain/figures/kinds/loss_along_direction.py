@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.errors import known
-from overtrain.config.models import PretrainedModel
+from overtrain.config.models import Checkpoint, PretrainedModel
 from overtrain.config.section import Text
 from overtrain.figures.families.models import Names, OfCheckpoints, check_tasks
+from overtrain.figures.kind import Catalogue, Data, Drawn, Figure
 from overtrain.figures.titles import task_titles
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-    from overtrain.config.catalogue import Catalogue, Checkpoint
-    from overtrain.figures.kind import Drawn
-
-
-class LossAlongDirection(OfCheckpoints):
+class LossAlongDirection(OfCheckpoints, Figure):
     """The direction is the change of a run or, without `tasks`, one draw of Gaussian noise."""
 
     metrics: ClassVar[set[str]] = {"loss", "slope", "half_curvature"}
@@ -42,30 +37,29 @@ class LossAlongDirection(OfCheckpoints):
         own = [c for c in catalogue.checkpoints(model) if c.seed == settings.seeds[0]]
         return own[-catalogue.settings.interpolation.last :]
 
+    def names(self, catalogue: Catalogue) -> list[str]:
+        """The tasks whose runs are its directions, if any."""
+        return catalogue.names("tasks", self.tasks) if self.tasks else []
+
     def files(self, checkpoint: Checkpoint, catalogue: Catalogue) -> Iterator[str]:
-        if self.tasks is None or self.recipe is None:
+        if self.recipe is None:
             yield paths.of_checkpoint(checkpoint, "interpolation")
             return
-        for task in catalogue.names("tasks", self.tasks):
+        for task in self.names(catalogue):
             yield paths.of_sweep(checkpoint, task, self.recipe, "interpolation")
 
     def titles(self, catalogue: Catalogue) -> dict[str, str]:
-        return super().titles(catalogue) | (
-            task_titles(self.tasks, catalogue) if self.tasks else {}
-        )
+        return super().titles(catalogue) | task_titles(self.tasks or [], catalogue)
 
     def printed(self, catalogue: Catalogue) -> dict:
         settings = catalogue.settings.interpolation
         own = settings.fine_tuning if self.tasks else settings.gaussian
-        printed = super().printed(catalogue) | {"near": own.near, "wide": own.wide}
-        if self.tasks:
-            printed["tasks"] = catalogue.names("tasks", self.tasks)
-        return printed
+        tasks = {"tasks": self.names(catalogue)} if self.tasks else {}
+        return super().printed(catalogue) | {"near": own.near, "wide": own.wide} | tasks
 
     def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
         yield from super().sources(catalogue)
-        for task in catalogue.names("tasks", self.tasks) if self.tasks else []:
-            yield "tasks", task
+        yield from (("tasks", task) for task in self.names(catalogue))
 
     def check(self, where: str, catalogue: Catalogue) -> None:
         if self.tasks and self.recipe:
@@ -88,7 +82,7 @@ class LossAlongDirection(OfCheckpoints):
             )
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         import numpy as np
         from matplotlib.ticker import MaxNLocator
 
@@ -127,7 +121,7 @@ class LossAlongDirection(OfCheckpoints):
         return figure, stacked(drawn).dropna(axis="columns", how="all")
 
 
-def expansion(data: pd.DataFrame) -> pd.DataFrame:
+def expansion(data: Data) -> Data:
     """Loss by lambda of one checkpoint, its rise from lambda 0, and the rise to second order."""
     table = data[data.metric == "loss"].sort_values("lambda")
     table = table[["tokens", "lambda", "value"]].rename(columns={"value": "loss"})

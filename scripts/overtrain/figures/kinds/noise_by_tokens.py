@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config.section import Distinct
 from overtrain.figures.families.models import OfCheckpoints, Quantity
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.config.catalogue import Catalogue
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Catalogue, Data, Drawn, Figure
 
 
-class NoiseByTokens(OfCheckpoints):
+class NoiseByTokens(OfCheckpoints, Figure):
     """Of models trained here and, by their documented initialisation, of released ones."""
 
     metrics: ClassVar[set[str]] = {"loss", "perplexity"}
@@ -40,15 +35,8 @@ class NoiseByTokens(OfCheckpoints):
                 )
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
-        from overtrain.figures.drawing.axes import (
-            Shades,
-            budget_names,
-            grid,
-            lines,
-            log_values,
-            token_axis,
-        )
+    def draw(data: Data, settings: dict) -> Drawn:
+        from overtrain.figures.drawing.axes import Shades, budget_axis, grid, lines, log_values
         from overtrain.figures.drawing.perplexity import BASE, dashed_base, label, over_seeds
         from overtrain.figures.drawing.summaries import stacked
 
@@ -69,6 +57,6 @@ class NoiseByTokens(OfCheckpoints):
             axis.set_title(settings["titles"][model])
             log_values(axis, table)
             if set(own.study) == {"released"}:
-                token_axis(axis, own.tokens, budget_names(own))
+                budget_axis(axis, own)
         shades.explain(figure, axes, BASE if "absolute" in settings["panels"] else "")
         return figure, stacked(drawn)

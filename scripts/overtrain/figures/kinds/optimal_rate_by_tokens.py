@@ -11,18 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from overtrain.figures.families.models import OfSweeps
+from overtrain.figures.kind import Axes, Data, Drawn, Figure
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from overtrain.figures.kind import Drawn
 
 UNSWEPT = {"color": "0.85", "linewidth": 0, "zorder": 0}
 
 
-class OptimalRateByTokens(OfSweeps):
+class OptimalRateByTokens(OfSweeps, Figure):
     """A panel for each task."""
 
     metrics: ClassVar[set[str]] = {"perplexity"}
@@ -32,7 +29,7 @@ class OptimalRateByTokens(OfSweeps):
     plot: Literal["optimal_rate_by_tokens"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         import numpy as np
         from matplotlib.colors import to_hex
         from matplotlib.patches import Patch
@@ -70,22 +67,18 @@ class OptimalRateByTokens(OfSweeps):
         point = {"color": colour, "marker": "o", "markersize": 4}
         hollow = point | {"markerfacecolor": "w"}
         figure.supylabel("best learning rate", fontsize=plt.rcParams["axes.labelsize"])
+        spread = "best of each seed, mean\n± deviation, as far as swept"
         handles = [
             plt.Line2D([], [], label="best on the mean\nover seeds", **point),
             plt.Line2D([], [], label="the same, at an end\nof the sweep", **hollow),
-            Patch(
-                color=colour,
-                alpha=0.2,
-                linewidth=0,
-                label="best of each seed, mean\n± deviation, as far as swept",
-            ),
+            Patch(color=colour, alpha=0.2, linewidth=0, label=spread),
             Patch(label="not swept", **UNSWEPT),
         ]
         figure.legend(handles=handles, loc="outside right center", frameon=False)
         return figure, stacked(drawn)
 
 
-def over_rates(best: pd.DataFrame) -> pd.DataFrame:
+def over_rates(best: Data) -> Data:
     """Geometric mean and standard deviation (a factor) of learning rates, by tokens.
 
     To 12 digits, so that the mean of equal rates is that rate.
@@ -101,9 +94,7 @@ def over_rates(best: pd.DataFrame) -> pd.DataFrame:
 
 def rate_axis(axis: Axes, rates: np.ndarray) -> None:
     """Learning rates on a log y axis: a faint line at each of the sweep, grey beyond its ends."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    from overtrain.figures.drawing.axes import LEGEND_LINES
+    from overtrain.figures.drawing.axes import LEGEND_LINES, ticks_at
 
     low, high = rates[0] / 1.6, rates[-1] * 1.6
     axis.set(yscale="log", ylim=(low, high))
@@ -112,6 +103,5 @@ def rate_axis(axis: Axes, rates: np.ndarray) -> None:
     across = {"transform": axis.get_yaxis_transform(), "zorder": 0}
     axis.hlines(rates, 0, 1, color="black", alpha=0.12, linewidth=0.5, **across)
     if len(rates) <= LEGEND_LINES:
-        axis.yaxis.set_major_locator(FixedLocator(rates))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_locator(NullLocator())
+        ticks_at(axis.yaxis, rates)
+    axis.minorticks_off()

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.instruction_runs import OfInstructionRuns
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Axes, Data, Drawn
 
 
 class RateScoresByTokens(OfInstructionRuns):
@@ -21,7 +16,7 @@ class RateScoresByTokens(OfInstructionRuns):
     plot: Literal["rate_scores_by_tokens"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import Shades, lines, log_values
         from overtrain.figures.drawing.scores import HALVES, scores_grid, shown_metrics
         from overtrain.figures.drawing.summaries import summary
@@ -30,7 +25,7 @@ class RateScoresByTokens(OfInstructionRuns):
         data = data[~data.split.isin(HALVES)]
         shades = Shades(data[data.selection == "last"].learning_rate, "learning rate")
 
-        def by_rate(axis: Axes, own: pd.DataFrame, panel: dict) -> pd.DataFrame:
+        def by_rate(axis: Axes, own: Data, panel: dict) -> Data:
             table = summary(own, ["learning_rate", "tokens"])
             lines(axis, table, "learning_rate", shades)
             if panel["evaluations"] == ["c4"]:

@@ -26,12 +26,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from overtrain.config.section import Distinct, Positive, Section, Text
-from overtrain.figures.kind import Figure
+from overtrain.figures.kind import Drawn, Figure
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from overtrain.figures.kind import Drawn
 
 QUANTITIES = {"ood": "OOD loss", "id": "ID loss"}
 

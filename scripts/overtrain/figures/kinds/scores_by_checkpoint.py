@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from overtrain.config.section import Distinct
 from overtrain.figures.families.released_numbers import InCells
-from overtrain.figures.kind import Figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 METRICS = {"accuracy": "accuracy", "rouge_l": "ROUGE-L"}
 COLUMNS = 4  # of panels
@@ -31,39 +26,37 @@ class ScoresByCheckpoint(InCells, Figure):
         return list(self.prompts)
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import PALETTE, grid, plt, sns
         from overtrain.figures.drawing.study import cell_title, line, source_handles
         from overtrain.figures.drawing.summaries import stacked
 
-        tuned_colour, base_colour = PALETTE[:2]  # blue and orange, as in the paper
         prompts, cells = settings["prompts"], settings["cells"]
         columns = min(COLUMNS, len(cells))
         figure, axes = grid(-(-len(cells) // columns), columns)
-        colours = sns.color_palette("colorblind", len(prompts))
-        single = len(prompts) == 1
+        colours = [(colour, colour) for colour in sns.color_palette("colorblind", len(prompts))]
+        labels = [prompt.replace("_", " ") for prompt in prompts]
+        if len(prompts) == 1:
+            colours, labels = [PALETTE[:2]], ["fine-tuned"]  # blue and orange, as in the paper
         drawn = []
         for axis, cell in zip(axes.flat, cells, strict=False):
             own = data[data.evaluation == cell["evaluation"]]
-            for prompt, colour in zip(prompts, colours, strict=True):
+            for prompt, (of_tuned, of_base) in zip(prompts, colours, strict=True):
                 rows = own[own.prompt == prompt]
                 base = rows[rows.selection == "base"]
                 tuned = rows[(rows.selection == "last") & (rows.task == cell["task"])]
-                colour_of_base = base_colour if single else colour
-                drawn.append(line(axis, base, settings, color=colour_of_base, ls="--"))
-                drawn.append(line(axis, tuned, settings, color=tuned_colour if single else colour))
+                drawn.append(line(axis, base, settings, color=of_base, ls="--"))
+                drawn.append(line(axis, tuned, settings, color=of_tuned))
             axis.set_title(cell_title(cell, settings))
             axis.set_ylabel(METRICS[settings["evaluations"][cell["evaluation"]]["metric"]])
         for axis in list(axes.flat)[len(cells) :]:
             axis.remove()
-        handles = [plt.Line2D([], [], color=tuned_colour, label="fine-tuned")]
-        handles.append(plt.Line2D([], [], color=base_colour, ls="--", label="base"))
-        if not single:
-            handles = [
-                plt.Line2D([], [], color=colour, label=prompt.replace("_", " "))
-                for prompt, colour in zip(prompts, colours, strict=True)
-            ]
-            handles.append(plt.Line2D([], [], color="grey", ls="--", label="base"))
+        handles = [
+            plt.Line2D([], [], color=colour, label=label)
+            for (colour, _), label in zip(colours, labels, strict=True)
+        ]
+        grey = "grey" if len(prompts) > 1 else PALETTE[1]
+        handles.append(plt.Line2D([], [], color=grey, ls="--", label="base"))
         handles += source_handles(data)
         figure.legend(handles=handles, loc="outside right center", frameon=False)
         return figure, stacked(drawn)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import OfCheckpoints
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn, Figure
 
 
-class SharpnessByTokens(OfCheckpoints):
+class SharpnessByTokens(OfCheckpoints, Figure):
     """Left, the rise by gamma squared, by tokens; right, its share of the approximation."""
 
     metrics: ClassVar[set[str]] = {"half_curvature", "loss_change"}
@@ -22,33 +18,28 @@ class SharpnessByTokens(OfCheckpoints):
     plot: Literal["sharpness_by_tokens"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
-        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import (
             Shades,
             band,
             grid,
             log_values,
+            ticks_at,
             token_axis,
             tokens_text,
         )
         from overtrain.figures.drawing.summaries import stacked, summary
 
         figure, axes = grid(len(settings["models"]), 2)
-        gammas, tokens = (
-            Shades(data[data.metric == "loss_change"].gamma, r"noise $\gamma$"),
-            Shades(data.tokens, "pre-training tokens", tokens_text),
-        )
+        gammas = Shades(data[data.metric == "loss_change"].gamma, r"noise $\gamma$")
+        tokens = Shades(data.tokens, "pre-training tokens", tokens_text)
         drawn = []
         for (left, right), model in zip(axes, settings["models"], strict=True):
             own = data[data.model == model]
             half = summary(own[own.metric == "half_curvature"], ["tokens"])
             change = summary(own[own.metric == "loss_change"], ["gamma", "tokens"])
-            drawn += [
-                half.assign(model=model, quantity="half_trace"),
-                change.assign(model=model, quantity="loss_change"),
-            ]
+            drawn.append(half.assign(model=model, quantity="half_trace"))
+            drawn.append(change.assign(model=model, quantity="loss_change"))
             for gamma, line in change.groupby("gamma"):
                 scaled = line.assign(mean=line["mean"] / gamma**2, std=line["std"] / gamma**2)
                 band(left, scaled, gammas.colour(gamma))
@@ -64,13 +55,11 @@ class SharpnessByTokens(OfCheckpoints):
             right.axhline(1, color="black", ls="--", lw=1.2, zorder=0)
             right.set(xscale="log", xlabel=r"noise $\gamma$", ylim=(0, None))
             right.set_ylabel("rise / quadratic approximation")
-            right.xaxis.set_major_locator(FixedLocator(sorted(set(change.gamma))))
-            right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            right.xaxis.set_minor_locator(NullLocator())
+            ticks_at(right.xaxis, sorted(set(change.gamma)))
             right.tick_params(axis="x", labelrotation=45)
             legend = {"title": tokens.title, "fontsize": "small", "frameon": False}
             right.legend(handles=tokens.handles(), **legend)
-            left.set_title(settings["titles"][model])
-            right.set_title(settings["titles"][model])
+            for axis in (left, right):
+                axis.set_title(settings["titles"][model])
         gammas.explain(figure, axes, r"$\frac{1}{2}$Tr$(H\Sigma)$")
         return figure, stacked(drawn)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.linear_networks import OfTheory
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn
 
 
 class TheoryNoise(OfTheory):
@@ -21,7 +17,7 @@ class TheoryNoise(OfTheory):
     experiment: Literal["noise"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import Shades, grid, log_values
         from overtrain.figures.drawing.summaries import stacked
         from overtrain.figures.drawing.theory import PRE_LOSS, both, curve, ring

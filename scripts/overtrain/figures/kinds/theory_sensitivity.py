@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.linear_networks import OfSpectra
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Data, Drawn
 
 
 class TheorySensitivity(OfSpectra):
@@ -20,14 +16,14 @@ class TheorySensitivity(OfSpectra):
     plot: Literal["theory_sensitivity"]
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import grid, log_values
         from overtrain.figures.drawing.summaries import stacked
         from overtrain.figures.drawing.theory import both, curve, ratio_shades
 
         figure, axes = grid(1, len(settings["lambdas"]))
         shades = ratio_shades(settings)
-        drawn: list[pd.DataFrame] = []
+        drawn: list[Data] = []
         for axis, penalty in zip(axes[0], settings["lambdas"], strict=True):
             start = len(drawn)
             for name in settings["spectra"]:

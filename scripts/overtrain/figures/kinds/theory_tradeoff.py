@@ -8,14 +8,10 @@ from pydantic import Field
 
 from overtrain.config.section import Text
 from overtrain.figures.families.linear_networks import OfSpectra
+from overtrain.figures.kind import Axes, Catalogue, Data, Drawn
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from overtrain.config.catalogue import Catalogue
     from overtrain.figures.drawing.axes import Shades
-    from overtrain.figures.kind import Drawn
 
 
 class TheoryTradeoff(OfSpectra):
@@ -31,7 +27,7 @@ class TheoryTradeoff(OfSpectra):
         self.check_spectrum(f"{where}.graded", self.graded, catalogue)
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import Shades, grid
         from overtrain.figures.drawing.summaries import stacked
 
@@ -54,7 +50,7 @@ class TheoryTradeoff(OfSpectra):
         return figure, stacked([table.assign(panel=panel) for panel, table in panels.items()])
 
 
-def by_ratio(axis: Axes, data: pd.DataFrame, settings: dict) -> pd.DataFrame:
+def by_ratio(axis: Axes, data: Data, settings: dict) -> Data:
     """Pre-training loss after fine-tuning without penalty: a line for each alpha."""
     from overtrain.figures.drawing.axes import log_values
     from overtrain.figures.drawing.summaries import stacked
@@ -79,9 +75,7 @@ def by_ratio(axis: Axes, data: pd.DataFrame, settings: dict) -> pd.DataFrame:
     return drawn
 
 
-def by_penalty(
-    axis: Axes, graded: pd.DataFrame, settings: dict, shades: Shades, evaluation: str
-) -> pd.DataFrame:
+def by_penalty(axis: Axes, graded: Data, settings: dict, shades: Shades, evaluation: str) -> Data:
     """A loss after fine-tuning on the graded spectrum: a line for each penalty."""
     from overtrain.figures.drawing.axes import log_values
     from overtrain.figures.drawing.summaries import stacked
@@ -104,7 +98,7 @@ def by_penalty(
     return drawn
 
 
-def inflections(axis: Axes, graded: pd.DataFrame) -> pd.DataFrame:
+def inflections(axis: Axes, graded: Data) -> Data:
     """The inflection point by penalty: the closed form on a fine grid, and the simulation's."""
     from matplotlib.ticker import MaxNLocator
 
@@ -122,7 +116,7 @@ def inflections(axis: Axes, graded: pd.DataFrame) -> pd.DataFrame:
     return table.merge(fine, on=["lambda", "closed_form"], how="outer")
 
 
-def both_losses(axis: Axes, graded: pd.DataFrame, settings: dict) -> pd.DataFrame:
+def both_losses(axis: Axes, graded: Data, settings: dict) -> Data:
     """Pre-training against fine-tuning loss at the last checkpoint, along the penalty."""
     from overtrain.figures.drawing.summaries import stacked
     from overtrain.figures.drawing.theory import BLUE, FT_LOSS, PRE_LOSS, both
@@ -140,7 +134,7 @@ def both_losses(axis: Axes, graded: pd.DataFrame, settings: dict) -> pd.DataFram
     return stacked([pre.assign(loss="pretraining"), ft.assign(loss="fine_tuning")])
 
 
-def progress(axis: Axes, data: pd.DataFrame) -> pd.DataFrame:
+def progress(axis: Axes, data: Data) -> Data:
     """How far features went towards fine-tuning's by penalty, beside Lemma A.11's print.
 
     Mean over features and spectra of each network.

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import InRows
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Axes, Data, Drawn
 
 
 class TunedByTokens(InRows):
@@ -26,26 +21,20 @@ class TunedByTokens(InRows):
         return sorted({*self.in_rows(), "id"})  # which holds the scores that choose the rate
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
-        from overtrain.figures.drawing.axes import PALETTE, band, grid, log_together
-        from overtrain.figures.drawing.perplexity import columns, of_panel, over_seeds, panels
-        from overtrain.figures.drawing.summaries import best_rates, scores, stacked
+    def draw(data: Data, settings: dict) -> Drawn:
+        from overtrain.figures.drawing.axes import PALETTE, band
+        from overtrain.figures.drawing.perplexity import over_seeds, rows_of_panels
+        from overtrain.figures.drawing.summaries import best_rates, scores
 
         best = best_rates(data)
-        data = scores(data)
-        data = data[data.metric == "perplexity"]
-        figure, axes = grid(len(settings["rows"]), len(columns(settings)))
-        drawn = []
-        together: dict[str, list[tuple[Axes, pd.DataFrame]]] = {}
-        for axis, row, model, task in panels(axes, settings):
-            own = of_panel(data, row, model, task)
+
+        def at_best(axis: Axes, own: Data, row: dict) -> list[Data]:
             chosen = own[own.selection == "best"].merge(best, on=list(best.columns))
             table = over_seeds(chosen, own, row["quantity"], ["tokens"])
             rates = chosen.groupby("tokens").learning_rate.unique()  # one a pre-training seed
             table["learning_rates"] = [", ".join(f"{r:g}" for r in rates[t]) for t in table.tokens]
             band(axis, table, PALETTE[0], marker="o")
-            drawn.append(table.assign(model=model, task=task, **row))
-            together.setdefault(str(row), []).append((axis, table))
-        for compared in together.values():
-            log_together(compared)
-        return figure, stacked(drawn)
+            return [table]
+
+        figure, _, drawn = rows_of_panels(scores(data), settings, at_best)
+        return figure, drawn

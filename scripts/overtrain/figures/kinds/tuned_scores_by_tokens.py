@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from overtrain.figures.families.instruction_runs import OfInstructionRuns
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from overtrain.figures.kind import Drawn
+from overtrain.figures.kind import Axes, Data, Drawn
 
 # By `choice`: for each split of the prompts that chooses a rate, the one that is reported at it.
 REPORTED = {"all_prompts": {"all": "all"}, "halves": {"even": "odd", "odd": "even"}}
+POINT = {"marker": "o", "markersize": 3, "capsize": 2, "linewidth": 1.3}
 
 
 class TunedScoresByTokens(OfInstructionRuns):
@@ -35,40 +31,33 @@ class TunedScoresByTokens(OfInstructionRuns):
     )
 
     @staticmethod
-    def draw(data: pd.DataFrame, settings: dict) -> Drawn:
+    def draw(data: Data, settings: dict) -> Drawn:
+        from overtrain.figures.drawing import scores
         from overtrain.figures.drawing.axes import plt
-        from overtrain.figures.drawing.scores import (
-            BASE,
-            OTHER,
-            TUNED_FOR,
-            scores_grid,
-            shown_metrics,
-        )
 
-        data = shown_metrics(data, settings)
+        data = scores.shown_metrics(data, settings)
         chosen = chosen_rates(data, REPORTED[settings["choice"]])
 
-        def at_chosen(axis: Axes, own: pd.DataFrame, panel: dict) -> pd.DataFrame:
+        def at_chosen(axis: Axes, own: Data, panel: dict) -> Data:
             return tuned(axis, own, chosen)
 
-        figure, drawn = scores_grid(data, settings, at_chosen)
-        bars = {"yerr": [0], "marker": "o", "markersize": 3, "capsize": 2, "linewidth": 1.3}
+        figure, drawn = scores.scores_grid(data, settings, at_chosen)
         axis = figure.axes[0]
-        kinds = {False: OTHER, True: TUNED_FOR}
+        kinds = {False: scores.OTHER, True: scores.TUNED_FOR}
         alpaca = {"alpaca" in panel["evaluations"] for panel in settings["panels"]}
         names = {True: "fine-tuned,\nwhat it was tuned for", False: "fine-tuned, other tasks"}
         if len(alpaca) == 1:
             names = dict.fromkeys(alpaca, "fine-tuned")
         handles = [
-            axis.errorbar([], [], color=kinds[own], label=names[own], **bars)
+            axis.errorbar([], [], [0], color=kinds[own], label=names[own], **POINT)
             for own in sorted(alpaca, reverse=True)
         ]
-        handles += [plt.Line2D([], [], label="base", **BASE)]
+        handles += [plt.Line2D([], [], label="base", **scores.BASE)]
         figure.legend(handles=handles, loc="outside right center", frameon=False)
         return figure, drawn
 
 
-def tuned(axis: Axes, runs: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+def tuned(axis: Axes, runs: Data, chosen: Data) -> Data:
     """Mean and deviation over seeds at the chosen rates, with the rates."""
     from overtrain.figures.drawing.scores import HALVES, OTHER, SWEEP, TUNED_FOR
     from overtrain.figures.drawing.summaries import summary
@@ -81,13 +70,12 @@ def tuned(axis: Axes, runs: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     rates = own.groupby("tokens").learning_rate.unique()
     table["learning_rates"] = [", ".join(f"{r:g}" for r in sorted(rates[t])) for t in table.tokens]
     judged = own.split.isin(["all", *HALVES]).any()
-    style = {"marker": "o", "markersize": 3, "capsize": 2, "linewidth": 1.3}
     colour = TUNED_FOR if judged else OTHER
-    axis.errorbar(table.tokens, table["mean"], table["std"], color=colour, **style)
+    axis.errorbar(table.tokens, table["mean"], table["std"], color=colour, **POINT)
     return table
 
 
-def chosen_rates(data: pd.DataFrame, reported: dict[str, str]) -> pd.DataFrame:
+def chosen_rates(data: Data, reported: dict[str, str]) -> Data:
     """The rate of the highest win rate, mean over seeds, by checkpoint and task.
 
     reported: for each split of the prompts that chooses a rate, the split whose win rate is

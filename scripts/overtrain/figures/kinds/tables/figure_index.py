@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from overtrain import PipelineError
 from overtrain.config.errors import known
 from overtrain.config.section import Section, Text
-from overtrain.figures.kind import Table
+from overtrain.figures.kind import Catalogue, Data, Table
 from overtrain.figures.titles import check_filled, filled
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.config.catalogue import Catalogue
 
 
 class Entry(Section):
@@ -93,7 +88,7 @@ class FigureIndex(Table):
             check_filled(f"{where}: a title", entry.title, entry.match or {}, catalogue)
 
     @staticmethod
-    def tabulate(data: None, settings: dict) -> pd.DataFrame:
+    def tabulate(data: None, settings: dict) -> Data:
         import pandas as pd
 
         cells = [", ".join(map(figure_name, names)) or "-" for names in settings["cells"]]

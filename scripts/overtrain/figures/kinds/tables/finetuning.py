@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Text
-from overtrain.figures.kind import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.config.catalogue import Catalogue
+from overtrain.figures.kind import Catalogue, Data, Table
 
 
 class Finetuning(Table):
@@ -33,7 +28,7 @@ class Finetuning(Table):
         return super().printed(catalogue) | {"recipe_settings": own}
 
     @staticmethod
-    def tabulate(data: None, settings: dict) -> pd.DataFrame:
+    def tabulate(data: None, settings: dict) -> Data:
         import pandas as pd
 
         columns = {}

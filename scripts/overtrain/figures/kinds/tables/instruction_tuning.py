@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import Tasks
-from overtrain.figures.kind import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.config.catalogue import Catalogue
+from overtrain.figures.kind import Catalogue, Data, Table
 
 
 class InstructionTuning(Tasks, Table):
@@ -34,7 +29,7 @@ class InstructionTuning(Tasks, Table):
         }
 
     @staticmethod
-    def tabulate(data: None, settings: dict) -> pd.DataFrame:
+    def tabulate(data: None, settings: dict) -> Data:
         import pandas as pd
 
         r = settings["recipe_settings"]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from overtrain.figures.families.released_numbers import InGroups, OneSource
-from overtrain.figures.kind import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from overtrain.figures.kind import Data, Table
 
 
 class MeanGains(InGroups, Table):
     """A column for each group."""
 
     content: Literal["mean_gains"]
-    source: OneSource = Field(description="Whose numbers")
+    source: OneSource
 
     @staticmethod
-    def tabulate(data: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    def tabulate(data: Data, settings: dict) -> Data:
         from overtrain.studies.amuro_char import mean_gains, with_base
 
         groups = {group["title"]: group["cells"] for group in settings["groups"]}

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from overtrain.figures.families.models import Models
-from overtrain.figures.kind import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.config.catalogue import Catalogue
+from overtrain.figures.kind import Catalogue, Data, Table
 
 
 class Pretraining(Models, Table):
@@ -29,7 +24,7 @@ class Pretraining(Models, Table):
         }
 
     @staticmethod
-    def tabulate(data: None, settings: dict) -> pd.DataFrame:
+    def tabulate(data: None, settings: dict) -> Data:
         import pandas as pd
 
         from overtrain.model.architecture import Architecture

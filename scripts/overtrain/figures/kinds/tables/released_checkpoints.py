@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from overtrain.figures.families.models import Models
-from overtrain.figures.kind import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from overtrain.config.catalogue import Catalogue
+from overtrain.figures.kind import Catalogue, Data, Table
 
 COLUMNS = ["Model", "Repository", "Budget in figures", "Revision", "Tokens"]
 
@@ -33,7 +28,7 @@ class ReleasedCheckpoints(Models, Table):
         return super().printed(catalogue) | {"rows": rows}
 
     @staticmethod
-    def tabulate(data: None, settings: dict) -> pd.DataFrame:
+    def tabulate(data: None, settings: dict) -> Data:
         import pandas as pd
 
         return pd.DataFrame(settings["rows"], columns=COLUMNS).set_index("Model")

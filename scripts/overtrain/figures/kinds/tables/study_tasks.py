@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from overtrain.figures.families.released_numbers import StudyTable
-
-if TYPE_CHECKING:
-    import pandas as pd
+from overtrain.figures.kind import Data
 
 
 class StudyTasks(StudyTable):
@@ -16,7 +14,7 @@ class StudyTasks(StudyTable):
     content: Literal["study_tasks"]
 
     @staticmethod
-    def tabulate(data: None, settings: dict) -> pd.DataFrame:
+    def tabulate(data: None, settings: dict) -> Data:
         import pandas as pd
 
         def titles(names: list[str]) -> str:

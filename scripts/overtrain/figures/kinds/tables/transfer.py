@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from overtrain.figures.families.released_numbers import InDirections, OneSource
-from overtrain.figures.kind import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from overtrain.figures.kind import Data, Table
 
 
 class Transfer(InDirections, Table):
@@ -21,10 +16,10 @@ class Transfer(InDirections, Table):
     """
 
     content: Literal["transfer"]
-    source: OneSource = Field(description="Whose numbers")
+    source: OneSource
 
     @staticmethod
-    def tabulate(data: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    def tabulate(data: Data, settings: dict) -> Data:
         import pandas as pd
         from scipy.stats import ttest_1samp
 
@@ -51,7 +46,7 @@ class Transfer(InDirections, Table):
         return pd.DataFrame(rows).rename_axis("Ratio of change")
 
 
-def by_direction(data: pd.DataFrame, settings: dict) -> dict[str, pd.DataFrame]:
+def by_direction(data: Data, settings: dict) -> dict[str, Data]:
     """Ratios of change of the cells of each direction, by its title."""
     from overtrain.studies.amuro_char import ratios, with_base
 

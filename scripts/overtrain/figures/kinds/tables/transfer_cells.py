@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from overtrain.figures.families.released_numbers import InDirections, OneSource
-from overtrain.figures.kind import Table
+from overtrain.figures.kind import Data, Table
 from overtrain.figures.kinds.tables.transfer import by_direction
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class TransferCells(InDirections, Table):
     """Directions below each other."""
 
     content: Literal["transfer_cells"]
-    source: OneSource = Field(description="Whose numbers")
+    source: OneSource
 
     @staticmethod
-    def tabulate(data: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    def tabulate(data: Data, settings: dict) -> Data:
         import pandas as pd
 
         tables = []
