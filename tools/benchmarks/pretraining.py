@@ -53,7 +53,7 @@ class Clock:
 
 
 def library(job: object, folder: Path, clock: Clock) -> float:
-    """`overtrain.training.pretrain.train` as the pipeline calls it; the mean loss over all steps."""
+    """`overtrain.training.pretrain.train` as the pipeline calls it; mean loss over all steps."""
     import numpy as np
     import pyarrow.parquet as pq
     import torch

@@ -44,7 +44,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
 
 
 def library(recipe: object, folder: Path, device: object, memory: int) -> list[float]:
-    """`overtrain.training.finetune.finetune` as the pipeline calls it; each run's distance from the base."""
+    """`training.finetune.finetune` as the pipeline calls it; each run's distance from the base."""
     from overtrain.model.memory import Room
     from overtrain.training import finetune
 
