@@ -1,7 +1,8 @@
 """The library behind the pipeline: from text to checkpoints, modifications, numbers and figures.
 
 Each module is importable and testable alone. What knows Snakemake is `scripts/job.py`, which a
-rule's script starts with. The packages, in the order data flows; none imports one below it:
+rule's script starts with. The packages, in the order data flows; none imports one below it but
+`records` (`configuration` stands over all of them):
 
     config     what is asked for, typed and checked before anything runs; slices, paths, resources
     hub        the hub's client, what it has of what is named, downloads

@@ -23,6 +23,7 @@ BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+NAME = "[key]"  # what pydantic calls an entry's name, where that is at fault
 T = TypeVar("T")
 
 
@@ -72,6 +73,9 @@ class Place:
             self.step(part)
 
     def step(self, part: str | int) -> None:
+        if part == NAME:
+            self.path.append(NAME)
+            return
         plain = without_null(self.type)
         self.parents.append((plain, self.value))
         if isinstance(plain, type) and issubclass(plain, Section):
@@ -156,6 +160,9 @@ def explain(place: Place, faults: list[ErrorDetails]) -> str:
     """One line for the faults of one place: where, what it is, what is allowed."""
     fault = faults[0]
     kind, context = fault["type"], fault.get("ctx", {})
+    if place.path[-1:] == [NAME]:
+        entries = ".".join(place.path[:-2])
+        return f"{entries} has an entry named {place.path[-2]}; {allowed_values(place, faults)}"
     if kind in ("missing", "union_tag_not_found"):
         if kind == "missing":
             return f"{place.parent}: the key {place.path[-1]!r} is missing{entry_hint(place, 2)}"

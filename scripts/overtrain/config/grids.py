@@ -14,15 +14,26 @@ and so on; each has the keys of both, and the title "setting: plot". A setting's
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from overtrain.config.errors import typed
 from overtrain.config.section import Count, Section
 
-Part = dict[str, Any]  # keys of a figure, checked as such once they are together
+
+def titled(part: dict[str, Any]) -> dict[str, Any]:
+    """The part, if what grids make titles of is text."""
+    for key in ("title", *({"row", "column"} & part.keys())):
+        if not isinstance(part.get(key), str) or not part[key]:
+            raise ValueError(f"{key} is {json.dumps(part.get(key))}; it must be of type string")
+    return part
+
+
+# Keys of a figure, checked as such once they are together.
+Part = Annotated[dict[str, Any], AfterValidator(titled)]
 
 
 class Grid(Section):
@@ -40,7 +51,7 @@ class Grid(Section):
         return {
             name: without(plot, "column")
             | without(setting, "row")
-            | {"title": f"{setting.get('title')}: {plot.get('title')}"}
+            | {"title": f"{setting['title']}: {plot['title']}"}
             for name, setting, plot in self.cells()
         }
 
@@ -56,13 +67,19 @@ class Grids(Section):
 
 
 def expanded(config: dict) -> dict:
-    """`config` with each grid's figures; what it says of one by name goes before the grid."""
-    figures = dict(config.get("figures", {}))
+    """`config` with each grid's figures; what it says of one by name goes before the grid.
+
+    What is no mapping stays as it is: the types say so.
+    """
+    if not isinstance(figures := config.get("figures", {}), dict):
+        return config
+    figures = dict(figures)
     own = {key: config[key] for key in Grids.model_fields if key in config}
     for paper, grids in typed(Grids, own).figure_grids.items():
         made = {name: entry for grid in grids.values() for name, entry in grid.figures().items()}
-        given = figures.get(paper, {})
-        figures[paper] = made | {
-            name: made.get(name, {}) | entry if entry else entry for name, entry in given.items()
-        }
+        if isinstance(given := figures.get(paper, {}), dict):
+            figures[paper] = made | {
+                name: made.get(name, {}) | entry if isinstance(entry, dict) else entry
+                for name, entry in given.items()
+            }
     return config | {"figures": figures}
