@@ -18,12 +18,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from overtrain import PipelineError
 from overtrain.config.asked import Ask
 from overtrain.config.files import check_profile, load
-from overtrain.configuration import checked
 
 try:
-    overlays = workflow.overwrite_configfiles
-    check_profile(sys.argv, overlays)
-    layers = load(Path(workflow.basedir), workflow.config_settings.overwrite_config, overlays)
+    from overtrain.configuration import checked  # finds the kinds of figures, and may refuse one
+
+    given, files = workflow.config_settings, workflow.overwrite_configfiles
+    check_profile(sys.argv, files)
+    layers = load(Path(workflow.basedir), given.overwrite_config, files, given.config)
     targets = checked(layers.config, layers.paper_task_sets)
 except PipelineError as error:
     sys.exit(f"error: {error}")

@@ -122,6 +122,7 @@ def test_null_leaves_an_entry_out():
     [
         ("models: [", ["own.yaml: not YAML"]),
         ("- 3", ["own.yaml: it must hold sections"]),
+        ("scale: a\nscale: b", ["own.yaml: not YAML", "line 2: the key 'scale' stands twice"]),
         (None, ["own.yaml: No such file"]),
     ],
 )

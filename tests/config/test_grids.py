@@ -54,3 +54,25 @@ def test_a_fault_of_a_grid_is_one_line():
     with pytest.raises(PipelineError) as caught:
         expanded({"figure_grids": {"paper": {"grid": GRID | {"first": 0}}}})
     assert str(caught.value).startswith("figure_grids.paper.grid.first is 0; it must be at least 1")
+
+
+@pytest.mark.parametrize(
+    ("grid", "line"),
+    [
+        (GRID | {"settings": [{"recipe": "a"}]}, "settings.0.title is null; it must be of type"),
+        (GRID | {"plots": [{"title": 3}]}, "plots.0.title is 3; it must be of type string"),
+    ],
+)
+def test_a_part_of_a_grid_has_a_title(grid, line):
+    with pytest.raises(PipelineError) as caught:
+        expanded({"figure_grids": {"paper": {"grid": grid}}})
+    assert f"figure_grids.paper.grid.{line}" in str(caught.value)
+
+
+def test_a_grid_makes_no_figure_that_is_another():
+    config = {
+        "figure_grids": {"paper": {"grid": GRID}},
+        "figures": {"paper": {"fig09": {"plot": "r"}}},
+    }
+    with pytest.raises(PipelineError, match=r"figures.paper.fig09 is a figure of its own; a grid"):
+        expanded(config)

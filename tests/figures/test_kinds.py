@@ -12,6 +12,7 @@ from configuration import targets_of
 from made_up import MODELS, TASKS, assert_same_bytes, drawn, frame, many, settings, shown, written
 from pandas.testing import assert_frame_equal
 
+from overtrain import PipelineError
 from overtrain.figures import plots
 from overtrain.figures.families.linear_networks import OfTheory
 from overtrain.figures.kind import Figure, Table
@@ -191,3 +192,6 @@ def test_a_new_kind_is_found_by_its_module_being_there(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     found = discovered("new_kinds", [str(package)], Figure, "plot")
     assert list(found) == ["bare"] and found["bare"].draw(None, {"title": "T"}) == (None, "T")
+    (package / "twin.py").write_text((package / "bare.py").read_text())
+    with pytest.raises(PipelineError, match=r"twin.py and bare.py both declare plot 'bare'"):
+        discovered("new_kinds", [str(package)], Figure, "plot")

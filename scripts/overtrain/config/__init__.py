@@ -1,0 +1,1 @@
+"""What is asked for: typed sections, files laid over one another, names that must agree, slices."""

@@ -176,7 +176,9 @@ def explain(place: Place, faults: list[ErrorDetails]) -> str:
         key = context["discriminator"].strip("'")
         tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         where, value = f"{where}.{key}", value[key]  # type: ignore[index]
-        rule = f"it must be one of {', '.join(tags)}"
+        close = difflib.get_close_matches(str(value), tags, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{where} is {json.dumps(value)}; it must be one of {', '.join(tags)}{hint}"
     elif kind == "value_error":
         rule = str(context["error"])
         if isinstance(value, dict):  # a check of a whole section, which names its key
@@ -203,6 +205,8 @@ def allowed_values(place: Place, faults: list[ErrorDetails]) -> str:
         if kind == "too_short":
             return f"it needs at least {context['min_length']} {name}"
         return f"it takes at most {context['max_length']} {name}"
+    if kind == "finite_number":
+        return "it must be finite"
     if kind == "string_too_short":
         return "it must not be empty"
     if kind == "string_pattern_mismatch":

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from overtrain import PipelineError
 from overtrain.config.errors import typed
 from overtrain.config.section import Count, Section
 
@@ -78,6 +79,12 @@ def expanded(config: dict) -> dict:
     for paper, grids in typed(Grids, own).figure_grids.items():
         made = {name: entry for grid in grids.values() for name, entry in grid.figures().items()}
         if isinstance(given := figures.get(paper, {}), dict):
+            for name, entry in given.items():
+                if name in made and isinstance(entry, dict) and "plot" in entry:
+                    raise PipelineError(
+                        f"figures.{paper}.{name} is a figure of its own; a grid of "
+                        f"figure_grids.{paper} makes one of that name, too"
+                    )
             figures[paper] = made | {
                 name: made.get(name, {}) | entry if isinstance(entry, dict) else entry
                 for name, entry in given.items()

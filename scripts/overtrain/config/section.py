@@ -26,7 +26,7 @@ from overtrain.config.hub import Asked
 class Section(BaseModel):
     """A closed mapping of keys. Values stay what YAML reads: no text becomes a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def asked(self) -> Iterable[Asked]:
         """What it asks of the hub."""

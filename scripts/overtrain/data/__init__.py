@@ -1,0 +1,1 @@
+"""Text in: corpora and their tokenizers, tasks, conversations, prompts."""

@@ -1,0 +1,1 @@
+"""From measurements to figures and tables: a module a kind, their rows, statistics, drawing."""

@@ -1,0 +1,1 @@
+"""Checkpoints and runs, measured: noise, curvature, benchmarks, answers and who judges them."""

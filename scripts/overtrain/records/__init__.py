@@ -1,0 +1,1 @@
+"""Measurements as tidy tables, and where each came from."""

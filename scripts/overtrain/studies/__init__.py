@@ -1,0 +1,1 @@
+"""What one study alone needs: linear networks; numbers that authors released."""

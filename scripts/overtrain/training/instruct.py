@@ -151,7 +151,7 @@ def finetune_instruct(
     """
     check(tuning, processes, folders.base)
     state = folders.state
-    of_state = {"job": asdict(tuning), "data": origin["data"], "processes": processes.count}
+    of_state = {"tuning": asdict(tuning), "data": origin["data"], "processes": processes.count}
     prepare_state(state, of_state)
     finished = state / FINISHED
     if finished.exists():

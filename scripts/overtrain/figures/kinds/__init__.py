@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Union, get_args
 
 from pydantic import Field
 
+from overtrain import PipelineError
 from overtrain.figures.kind import Figure, Table, Target
 from overtrain.figures.kinds import tables
 
 
 def discovered(package: str, folders: list[str], base: type[Target], key: str) -> dict[str, type]:
     """The kind that each module of a package declares, by its name: the value of `key`."""
-    found = {}
+    found: dict[str, type] = {}
     for module in iter_modules(folders):
         if module.ispkg:
             continue
@@ -26,6 +27,11 @@ def discovered(package: str, folders: list[str], base: type[Target], key: str) -
         for kind in vars(own).values():
             if isinstance(kind, type) and issubclass(kind, base) and key in kind.model_fields:
                 (name,) = get_args(kind.model_fields[key].annotation)
+                if name in found:
+                    other = found[name].__module__.rpartition(".")[2]
+                    raise PipelineError(
+                        f"{package}: {module.name}.py and {other}.py both declare {key} {name!r}"
+                    )
                 found[name] = kind
     return found
 

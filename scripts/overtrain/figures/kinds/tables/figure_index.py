@@ -46,7 +46,7 @@ class FigureIndex(Table):
     def laid_out(self, catalogue: Catalogue) -> tuple[list[Entry], list[Entry], list[list[str]]]:
         """Rows, columns, and the names of the figures of each cell, row by row."""
         paper = self.paper(catalogue)
-        figures = catalogue.settings.figures[paper]
+        figures = catalogue.settings.figures.get(paper, {})
         if self.grid is None:
             settings = {name: figure.plain() for name, figure in figures.items()}
             pairs = [(row, column) for row in self.rows for column in self.columns]
