@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from overtrain.config.evaluations import AnyJudge, OfTheHub, Suite
+from overtrain.config.benchmarks import Suite
 from overtrain.config.hub import CHECKPOINTS, is_local
+from overtrain.config.judges import AnyJudge, OfTheHub
 from overtrain.config.models import Checkpoint, PretrainedModel, ReleasedModel
 from overtrain.config.resources import Resources
 from overtrain.config.section import dumps

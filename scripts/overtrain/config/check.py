@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from overtrain import PipelineError
+from overtrain.config.benchmarks import Suite
 from overtrain.config.catalogue import Catalogue
 from overtrain.config.errors import known, near
-from overtrain.config.evaluations import PromptsOfTask, Suite
 from overtrain.config.hub import CHECKPOINTS
+from overtrain.config.judges import PromptsOfTask
 from overtrain.config.models import PretrainedModel, ReleasedModel
 from overtrain.config.resources import SIZED
 from overtrain.config.settings import Settings

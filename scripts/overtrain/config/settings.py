@@ -10,10 +10,13 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from overtrain.config import evaluations as e
+from overtrain.config.benchmarks import Suite
 from overtrain.config.corpora import Corpus
+from overtrain.config.evaluations import Evaluations, Statistics
 from overtrain.config.grids import Grid
+from overtrain.config.judges import Judge, Prompts
 from overtrain.config.models import Model, Pretraining
+from overtrain.config.noise import Interpolation, Perturbation, Sharpness
 from overtrain.config.recipes import ChatTemplate, InstructionRecipe, Recipe
 from overtrain.config.resources import AllResources
 from overtrain.config.section import Distinct, Named, Section, Text
@@ -48,14 +51,14 @@ class Settings(Section, Generic[Figure, Table]):
         description="Settings of instruction tuning (Table 2)"
     )
     chat: ChatTemplate
-    evaluations: e.Evaluations
-    benchmark_suites: Named[e.Suite]
-    prompts: Named[e.Prompts]
-    judges: Named[e.Judge]
-    perturbation: e.Perturbation
-    sharpness: e.Sharpness
-    interpolation: e.Interpolation
-    statistics: e.Statistics
+    evaluations: Evaluations
+    benchmark_suites: Named[Suite]
+    prompts: Named[Prompts]
+    judges: Named[Judge]
+    perturbation: Perturbation
+    sharpness: Sharpness
+    interpolation: Interpolation
+    statistics: Statistics
     theory: Theory
     released_numbers: Named[ReleasedNumbers] = Field(
         description="Numbers that authors released, pinned"

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
+from overtrain.config.benchmarks import NOT_BENCHMARKS
 from overtrain.config.errors import known
-from overtrain.config.evaluations import NOT_BENCHMARKS, OverlapJudge, PromptsOfTask
+from overtrain.config.judges import OverlapJudge, PromptsOfTask
 from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.families.models import OfSweeps
