@@ -4,12 +4,13 @@ import json
 
 from job import TorchJob
 from overtrain.records import measurements
-from overtrain.training.instruct import Folders, Processes, Tuning, finetune_instruct, gpus_for
+from overtrain.training.instruct import Folders, Tuning, finetune_instruct
+from overtrain.training.processes import Processes, gpus_for
 
 with TorchJob(snakemake) as job:
     w, model = job.wildcards, job.output.model
     resources = job.catalogue.sized("finetune_instruct", w.model)
-    gpus = gpus_for(resources.gpu, job.gpus)
+    gpus = gpus_for("finetune_instruct", resources.gpu, job.gpus)
     rows = finetune_instruct(
         Tuning.from_config(job.slice, model=w.model, task=w.task, recipe=w.recipe),
         Processes(

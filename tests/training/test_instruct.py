@@ -24,8 +24,9 @@ from overtrain import PipelineError
 from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.architecture import IGNORE
-from overtrain.training import instruct
-from overtrain.training.instruct import Folders, Processes, Tuning
+from overtrain.training import instruct, processes, states
+from overtrain.training.instruct import Folders, Tuning
+from overtrain.training.processes import Processes
 
 LIBRARY = Path(__file__).parents[2] / "scripts"
 TEMPLATE = (
@@ -283,7 +284,7 @@ def test_a_finished_run_is_taken_from_its_state_not_trained_again(
     assert "taken from" in said and "steps" not in said
     assert (again, contents(out)) == (rows, first)
     shutil.rmtree(out)
-    monkeypatch.setattr(instruct.os, "link", refuse)
+    monkeypatch.setattr(states.os, "link", refuse)
     tune(tuning, checkpoint, task, tmp_path)
     assert contents(out) == first and not os.path.samefile(*weights)
 
@@ -353,7 +354,8 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import torch
-from overtrain.training.instruct import Folders, Processes, Tuning, finetune_instruct
+from overtrain.training.instruct import Folders, Tuning, finetune_instruct
+from overtrain.training.processes import Processes
 torch.set_num_threads(1)
 tuning, several, base, task, folder, identity, origin = map(json.loads, sys.argv[1:])
 tuning["betas"] = tuple(tuning["betas"])
@@ -383,7 +385,7 @@ def stop(
 
 
 def last_step(state: Path) -> int:
-    whole = [path.parent.name for path in state.glob(f"checkpoint-*/{instruct.COMPLETE}")]
+    whole = [path.parent.name for path in state.glob(f"checkpoint-*/{states.COMPLETE}")]
     return max((int(name.split("-")[1]) for name in whole), default=-1)
 
 
@@ -411,7 +413,7 @@ def test_a_killed_run_goes_on_and_ends_bit_identical(
     assert 20 < step < 60 and step % 7 == 0
     half = tmp_path / f"state/checkpoint-{step + 7}"  # as if killed while it wrote the next
     shutil.copytree(tmp_path / f"state/checkpoint-{step}", half, dirs_exist_ok=True)
-    (half / instruct.COMPLETE).unlink()
+    (half / states.COMPLETE).unlink()
     shutil.copytree(tmp_path / "state", tmp_path / "other/state")
     tune(long, checkpoint, task, tmp_path, several)
     assert f"continuing from checkpoint-{step}\n" in capsys.readouterr().out
@@ -470,7 +472,7 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
     assert 10 < step < 60
     each = json.loads((tmp_path / "state/tuning.json").read_text())["processes"]
     assert each["threads"] == 1  # two in all
-    last = instruct.last_state(tmp_path / "state")
+    last = states.last_state(tmp_path / "state")
     assert list(last.glob("pytorch_model_fsdp_0/*")) and list(last.glob("optimizer_0/*"))
     tune(long, checkpoint, task, tmp_path, several)
     found = load_file(tmp_path / "out/model.safetensors")
@@ -482,11 +484,12 @@ def test_two_processes_asked_to_end_save_shards_and_go_on(long, whole, checkpoin
 
 IN_BFLOAT16 = """
 import json
+from transformers import TrainerCallback
 from overtrain.training import instruct
 
 found = []
 
-class Seen(instruct.TrainerCallback):
+class Seen(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model, **_):
         gradients = [p.grad for p in model.parameters()]
         found.append([type(g).__name__ + " " + str(g.dtype) for g in gradients])
@@ -527,7 +530,7 @@ def test_two_processes_in_bfloat16_sum_sharded_gradients_in_float32(
         assert command[-3:-1] == ["-m", "overtrain.training.instruct"]
         return subprocess.Popen([*command[:-3], str(script), command[-1]], **keywords)
 
-    monkeypatch.setattr(instruct, "subprocess", SimpleNamespace(Popen=start))
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(Popen=start))
     several = Processes(micro_batch=1, save_steps=1000, count=2)
     rows = tune(replace(tuning, epochs=1), checkpoint, task, tmp_path, several)
     said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
@@ -540,20 +543,20 @@ def test_two_processes_in_bfloat16_sum_sharded_gradients_in_float32(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_full_disk_is_one_clear_line(tuning, checkpoint, task, tmp_path, processes, capfd):
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_full_disk_is_one_clear_line(tuning, checkpoint, task, tmp_path, count, capfd):
     disk = tmp_path / "state"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no permission to mount")
-    several = Processes(micro_batch=2, save_steps=1, count=processes)
+    several = Processes(micro_batch=2, save_steps=1, count=count)
     try:
         with pytest.raises(PipelineError) as error:
             folders = Folders(checkpoint, task, tmp_path / "out", disk / "run")
             instruct.finetune_instruct(tuning, several, folders, IDENTITY, ORIGIN)
         line = f"no space left on the disk that holds {disk / 'run'}; free some, run again"
-        if processes == 1:
+        if count == 1:
             assert str(error.value) == line
         else:
             assert str(error.value) == "a training process failed; its message stands above"
@@ -573,12 +576,12 @@ def test_a_batch_that_cannot_be_made_is_one_clear_line(tuning, checkpoint, task,
 
 
 def test_fewer_gpus_than_share_the_model_are_one_clear_line():
-    line = error_line(lambda: instruct.gpus_for(4, 1))
+    line = error_line(lambda: processes.gpus_for("finetune_instruct", 4, 1))
     assert line == (
         "resources.finetune_instruct asks for 4 GPUs, which share the model; 1 are visible"
     )
     pairs = ((4, 4), (2, 8), (1, 0), (0, 0), (0, 2))
-    assert [instruct.gpus_for(*pair) for pair in pairs] == [4, 2, 0, 0, 0]
+    assert [processes.gpus_for("finetune_instruct", *pair) for pair in pairs] == [4, 2, 0, 0, 0]
 
 
 def test_a_length_beyond_the_context_is_one_clear_line(tuning, checkpoint, task, tmp_path):

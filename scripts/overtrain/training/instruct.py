@@ -10,65 +10,38 @@ Weights and moments are float32, products bfloat16 on GPUs (autocast): a step of
 is less than half the distance of neighbouring bfloat16 numbers for every weight above 2.6e-4, so
 that weights in bfloat16 would not move. For the same reason what is saved is float32.
 
-A killed run goes on from its last state, and one that is asked to end (SIGTERM: time limit,
-preemption) saves one first; on a CPU both end bit-identical to one never stopped. transformers
-reads the states with `weights_only`. The finished model stays in the state's folder until its last
-evaluation is done (rule evaluate_c4_instruct): Snakemake runs all of a failed group again.
-
 Several GPUs: `torchrun ... -m overtrain.training.instruct tuning.json`, fully sharded (FSDP2).
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from accelerate import DistributedType, PartialState
-from datasets import Dataset, disable_progress_bars, load_from_disk
-from safetensors.torch import load_file, save_file
+from datasets import Dataset
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers import (
-    PreTrainedModel,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    set_seed,
-)
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedModel, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from overtrain import PipelineError
 from overtrain.data.tasks import read_split
-from overtrain.data.workers import die_with_parent
 from overtrain.model import chat
 from overtrain.model.examples import Examples, pad
 from overtrain.model.losses import Score, language_modelling
 from overtrain.model.released import DIVERGED, Released, load_model
 from overtrain.records.measurements import loss_rows, row
-from overtrain.records.provenance import seed_of, whole_folder, write_json
+from overtrain.records.provenance import seed_of, write_json
+from overtrain.training.processes import Processes, Trained, launch, take_part
+from overtrain.training.states import hand_on
+from overtrain.training.trainer import WholeStates, arguments_for, run, set_up
 
 SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup"}
-IDENTITY = "identity.json"  # of a state's folder: what it is a state of
-COMPLETE = "complete.json"  # written last: a state without it is half of one
-FINISHED = "finished"  # of a state's folder: the model as it is handed on, and its measurements
-SAVING = 280  # seconds that processes asked to end have for their step and their state
+MODULE = "overtrain.training.instruct"  # this one, for processes to run
 LAST = 0.1  # of the steps: the training loss is the mean over them
 
 
@@ -108,18 +81,6 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Processes:
-    """How to run it: examples in a pass, steps between states, processes (GPUs, or of the CPU)."""
-
-    micro_batch: int
-    save_steps: int
-    threads: int = 1
-    count: int = 1
-    cuda: bool = False
-    batch_tokens: int = 16384  # of an evaluation's pass
-
-
-@dataclass(frozen=True)
 class Folders:
     """What a run is made of, what it leaves, and where it is trained."""
 
@@ -127,14 +88,6 @@ class Folders:
     task: Path
     output: Path
     state: Path
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The end of a training: weights by name, on the CPU, or None for a diverged run; losses."""
-
-    tensors: dict[str, Tensor] | None
-    losses: list[float]
 
 
 def finetune_instruct(
@@ -146,27 +99,15 @@ def finetune_instruct(
     test split's responses, and the L2 distance from the base. A run whose loss or gradient is not
     finite stops; it leaves `diverged.json` instead of weights, and its rows are NaN.
 
-    What it leaves stays in `folders.state` too, as hard links, and a run of the same settings and
-    data takes it from there.
+    A run of the same settings and data takes what it left in `folders.state` from there.
     """
     check(tuning, processes, folders.base)
-    state = folders.state
     of_state = {"tuning": asdict(tuning), "data": origin["data"], "processes": processes.count}
-    prepare_state(state, of_state)
-    finished = state / FINISHED
-    if finished.exists():
-        print(f"taken from {finished}, where an earlier attempt left it")
-    else:
-        with whole_folder(finished) as folder, told_of_full_disk(state):
-            there = replace(folders, output=folder / "model")
-            rows = tune(tuning, processes, there, identity, origin)
-            write_json(folder / "rows.json", rows)
-    for path in state.iterdir():
-        if path.name not in (FINISHED, IDENTITY):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with whole_folder(folders.output) as folder:
-        shutil.copytree(finished / "model", folder, copy_function=link, dirs_exist_ok=True)
-    return json.loads((finished / "rows.json").read_text())
+
+    def tune_at(output: Path) -> list[dict]:
+        return tune(tuning, processes, replace(folders, output=output), identity, origin)
+
+    return hand_on(folders.state, of_state, folders.output, tune_at)
 
 
 def tune(
@@ -184,8 +125,11 @@ def tune(
     data = Dataset.from_dict(
         {"input_ids": [ids[i] for i in examples], "labels": [labels[i] for i in examples]}
     )
-    run = train if processes.count == 1 else launch
-    trained = run(base, tuning, processes, data, folders.state)
+    if processes.count == 1:
+        trained = train(base, tuning, processes, data, folders.state)
+    else:
+        own = {"base": str(base), "tuning": asdict(tuning)}
+        trained = launch(MODULE, own, processes, data, folders.state)
     steps = len(trained.losses)
     folder.mkdir()
     write_json(folder / "provenance.json", origin)
@@ -202,40 +146,6 @@ def tune(
     scored = Released(model.to("cuda" if processes.cuda else "cpu"))
     score = language_modelling(scored, padded, scored.batch_tokens(processes.batch_tokens))
     return measurements(tuning, identity, trained, distance, len(order), score)
-
-
-def link(source: str, target: str) -> None:
-    """A hard link, which costs no disk; a copy where there are none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-@contextmanager
-def told_of_full_disk(folder: Path) -> Iterator[None]:
-    """Any error on a full disk becomes one line: torch's own do not say what was wrong."""
-    try:
-        yield
-    except PipelineError:
-        raise
-    except (Exception, CheckpointException) as error:  # the latter is none of the former
-        full = shutil.disk_usage(folder).free < 2**20
-        if not full and os.strerror(errno.ENOSPC) not in str(error):
-            raise
-        raise PipelineError(
-            f"no space left on the disk that holds {folder}; free some, run again"
-        ) from error
-
-
-def gpus_for(asked: int, visible: int) -> int:
-    """GPUs to train on; PipelineError where several are asked for and not all are there."""
-    if visible < asked and asked > 1:
-        raise PipelineError(
-            f"resources.finetune_instruct asks for {asked} GPUs, which share the model; {visible} "
-            "are visible"
-        )
-    return min(asked, visible)
 
 
 def check(tuning: Tuning, processes: Processes, base: Path) -> None:
@@ -283,22 +193,10 @@ def batches(lengths: list[int], tuning: Tuning) -> np.ndarray:
     return np.take_along_axis(rows, longest_first, axis=1)
 
 
-def prepare_state(state: Path, identity: dict) -> None:
-    """An empty folder `state`, or that of an earlier attempt at the same run."""
-    path = state / IDENTITY
-    known = json.dumps(identity, sort_keys=True)
-    if not path.exists() or path.read_text() != known:
-        if state.exists():
-            print("a state of other settings was found and is discarded")
-        shutil.rmtree(state, ignore_errors=True)
-        state.mkdir(parents=True)
-        path.write_text(known)
-
-
 # --- training -------------------------------------------------------------------------------------
 
 
-class Trainer(SFTTrainer):
+class Trainer(WholeStates, SFTTrainer):
     """SFTTrainer with states that are whole or not there, and that tells nobody that it runs."""
 
     def _send_telemetry(self) -> None:
@@ -307,81 +205,11 @@ class Trainer(SFTTrainer):
     def create_model_card(self, *_, **__) -> None:
         pass
 
-    def _save_checkpoint(self, model: object, trial: object) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            last = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
-            (last / COMPLETE).write_text("{}")
-            for other in last.parent.glob("checkpoint-*"):
-                if other != last:
-                    shutil.rmtree(other)
-
-
-class Watch(TrainerCallback):
-    """Ends a training that diverges or is asked to end, and keeps the losses of its steps."""
-
-    def __init__(self, steps: int):
-        self.asked = self.diverged = False
-        self.every = max(1, steps // 20)
-
-    def on_step_end(
-        self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_
-    ) -> None:
-        if state.global_step == state.max_steps:
-            control.should_save = False  # the weights themselves are saved
-        elif any_process(self.asked):  # all at the same step
-            self.asked = control.should_save = control.should_training_stop = True
-
-    def on_log(
-        self, args: SFTConfig, state: TrainerState, control: TrainerControl, logs: dict, **_
-    ) -> None:
-        if "grad_norm" not in logs:  # the summary at the end
-            return
-        if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
-            self.diverged = control.should_training_stop = True
-        if args.should_save and state.global_step % self.every == 0:
-            loss, rate = logs["loss"], logs["learning_rate"]
-            print(f"step {state.global_step}: loss {loss:.4f}, learning rate {rate:.3g}")
-
-
-def any_process(flag: bool) -> bool:
-    """Whether `flag` is set in any process."""
-    if not dist.is_initialized():
-        return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    shared = torch.tensor(float(flag), device=device)
-    dist.all_reduce(shared, dist.ReduceOp.MAX)
-    return bool(shared)
-
-
-@contextmanager
-def on_terminate(action: Callable[[], None]) -> Iterator[None]:
-    """Call `action` at SIGTERM instead of dying of it."""
-    before = signal.signal(signal.SIGTERM, lambda *_: action())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
 
 def settings(tuning: Tuning, processes: Processes, state: Path) -> SFTConfig:
     """The tuning in TRL's words."""
-    together = processes.micro_batch * processes.count
-    sharded = {
-        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-        "reshard_after_forward": True,
-        "cpu_ram_efficient_loading": True,  # the first process alone reads the weights
-        "state_dict_type": "SHARDED_STATE_DICT",
-        "activation_checkpointing": processes.cuda,
-    }
-    several = processes.count > 1
-    # Gradients are summed over passes as shards in float32; else whole on every GPU, in bfloat16.
-    each_pass = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
-    own = SFTConfig(
-        output_dir=str(state),
-        per_device_train_batch_size=processes.micro_batch,
-        gradient_accumulation_steps=tuning.batch_size // together,
+    return SFTConfig(
+        **arguments_for(processes, tuning.batch_size, state),
         num_train_epochs=1,  # the data set is all epochs, in their order
         train_sampling_strategy="sequential",
         learning_rate=tuning.learning_rate,
@@ -396,32 +224,14 @@ def settings(tuning: Tuning, processes: Processes, state: Path) -> SFTConfig:
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         bf16=processes.cuda and tuning.precision == "bf16",
-        gradient_checkpointing=processes.cuda and not several,
-        fsdp=several or None,
-        fsdp_config=sharded if several else None,
-        accelerator_config=each_pass if several else None,
         seed=tuning.seed_for("instruction seed") % 2**32,
-        save_steps=processes.save_steps,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not processes.cuda,
-        dataloader_pin_memory=processes.cuda,
     )
-    if not several:
-        own._n_gpu = min(1, own.n_gpu)  # one GPU, also where more are visible: no DataParallel
-    return own
 
 
 def train(base: Path, tuning: Tuning, processes: Processes, data: Dataset, state: Path) -> Trained:
     """Train in this process (one of `processes.count`), from the last state if there is one."""
-    disable_progress_bars()
-    disable_progress_bar()
     arguments = settings(tuning, processes, state)
-    if processes.count > 1 and not processes.cuda:
-        # accelerate shards on GPUs alone; told that these are some, it does the same on a CPU.
-        PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
+    set_up(arguments, processes)
     set_seed(arguments.seed)
     model, tokenizer = load_model(base), chat.load_tokenizer(base, tuning.template)
     own = {"train_dataset": data, "processing_class": tokenizer, "peft_config": adapter(tuning)}
@@ -432,37 +242,7 @@ def train(base: Path, tuning: Tuning, processes: Processes, data: Dataset, state
             raise
         reason = " ".join(str(error).split())[:200]
         raise PipelineError(f"instruction_recipes.{tuning.recipe}.lora: {reason}") from error
-    if arguments.bf16 and processes.count > 1:  # accelerate's own: all three in bfloat16
-        trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
-        )
-    trainer.remove_callback(PrinterCallback)  # prints every step
-    watch = Watch(len(data) // tuning.batch_size)
-    trainer.add_callback(watch)
-    last = last_state(state)
-    if last:
-        print(f"continuing from {last.name}")
-    with on_terminate(lambda: setattr(watch, "asked", True)):
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-    if watch.asked:
-        raise PipelineError(
-            f"asked to end at step {trainer.state.global_step} of {trainer.state.max_steps}; the "
-            "next attempt goes on from there"
-        )
-    losses = [entry["loss"] for entry in trainer.state.log_history if "grad_norm" in entry]
-    if watch.diverged:
-        return Trained(None, losses)
-    tensors = trainer.accelerator.get_state_dict(trainer.model)
-    return Trained({name: t.cpu() for name, t in tensors.items()}, losses)
-
-
-def last_state(state: Path) -> Path | None:
-    """The newest whole state; halves of others are removed."""
-    found = {path for path in state.glob("checkpoint-*") if (path / COMPLETE).exists()}
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        for half in set(state.glob("checkpoint-*")) - found:
-            shutil.rmtree(half)
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return run(trainer, processes, len(data) // tuning.batch_size, state)
 
 
 def adapter(tuning: Tuning):
@@ -480,62 +260,14 @@ def adapter(tuning: Tuning):
     )
 
 
-# --- several processes ----------------------------------------------------------------------------
-
-
-def launch(base: Path, tuning: Tuning, processes: Processes, data: Dataset, state: Path) -> Trained:
-    """Train in processes of their own, started by accelerate; they leave weights in `state`."""
-    result = state / "result.json"
-    if not result.exists():
-        data.save_to_disk(str(state / "examples"))
-        each = replace(processes, threads=max(1, processes.threads // processes.count))
-        content = {"base": str(base), "tuning": asdict(tuning), "processes": asdict(each)}
-        write_json(state / "tuning.json", content)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={processes.count}", f"--shutdown-timeout={SAVING}"]
-        command += ["-m", "overtrain.training.instruct", str(state / "tuning.json")]
-        library = str(Path(__file__).parents[2])
-        environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(each.threads)}
-        # So that from_pretrained reads the weights in the first process alone.
-        environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
-        with (
-            subprocess.Popen(command, env=environment, preexec_fn=die_with_parent) as process,
-            on_terminate(process.terminate),
-        ):
-            status = process.wait()
-        if status:
-            raise PipelineError("a training process failed; its message stands above")
-    content = json.loads(result.read_text())
-    weights = state / "trained.safetensors"
-    return Trained(load_file(weights) if weights.exists() else None, content["losses"])
-
-
 def main() -> None:
     """One of the processes that `launch` started."""
-    die_with_parent()
-    path = Path(sys.argv[1])
-    content, state = json.loads(path.read_text()), path.parent
-    processes = Processes(**content["processes"])
-    torch.set_num_threads(processes.threads)
-    data = load_from_disk(str(state / "examples"), keep_in_memory=False)
-    settings = content["tuning"] | {"betas": tuple(content["tuning"]["betas"])}
-    try:
-        with told_of_full_disk(state):
-            trained = train(Path(content["base"]), Tuning(**settings), processes, data, state)
-            if dist.get_rank() == 0:
-                leave(trained, state)
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
-    dist.barrier()
-    dist.destroy_process_group()
 
+    def train_own(content: dict, processes: Processes, data: Dataset, state: Path) -> Trained:
+        settings = content["tuning"] | {"betas": tuple(content["tuning"]["betas"])}
+        return train(Path(content["base"]), Tuning(**settings), processes, data, state)
 
-def leave(trained: Trained, state: Path) -> None:
-    """What `launch` reads."""
-    if trained.tensors is not None:
-        own = {name: t.clone() for name, t in trained.tensors.items()}  # tied ones share memory
-        save_file(own, state / "trained.safetensors")
-    write_json(state / "result.json", {"losses": trained.losses})
+    take_part(train_own)
 
 
 # --- what a run leaves ----------------------------------------------------------------------------

@@ -1,0 +1,139 @@
+"""transformers' Trainer for any tuning: on one process or sharded over several, to its end.
+
+A killed run goes on from its last state, and one that is asked to end (SIGTERM: time limit,
+preemption) saves one first; on a CPU both end bit-identical to one never stopped. transformers
+reads the states with `weights_only`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate import DistributedType, PartialState
+from datasets import disable_progress_bars
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from overtrain import PipelineError
+from overtrain.training.processes import Processes, Trained, any_process, on_terminate
+from overtrain.training.states import complete, last_state
+
+
+class WholeStates(transformers.Trainer):
+    """A Trainer, or with it a Trainer's subclass, with states that are whole or not there."""
+
+    def _save_checkpoint(self, model: object, trial: object) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            complete(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}"))
+
+
+class Watch(TrainerCallback):
+    """Ends a training that diverges or is asked to end, and tells its losses."""
+
+    def __init__(self, steps: int):
+        self.asked = self.diverged = False
+        self.every = max(1, steps // 20)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_
+    ) -> None:
+        if state.global_step == state.max_steps:
+            control.should_save = False  # the weights themselves are saved
+        elif any_process(self.asked):  # all at the same step
+            self.asked = control.should_save = control.should_training_stop = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict,
+        **_,
+    ) -> None:
+        if "grad_norm" not in logs:  # the summary at the end
+            return
+        if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
+            self.diverged = control.should_training_stop = True
+        if args.should_save and state.global_step % self.every == 0:
+            loss, rate = logs["loss"], logs["learning_rate"]
+            print(f"step {state.global_step}: loss {loss:.4f}, learning rate {rate:.3g}")
+
+
+def arguments_for(processes: Processes, batch_size: int, state: Path) -> dict[str, Any]:
+    """The arguments of a training that its processes and its states ask for."""
+    sharded = {
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "reshard_after_forward": True,
+        "cpu_ram_efficient_loading": True,  # the first process alone reads the weights
+        "state_dict_type": "SHARDED_STATE_DICT",
+        "activation_checkpointing": processes.cuda,
+    }
+    several = processes.count > 1
+    # Gradients are summed over passes as shards in float32; else whole on every GPU, in bfloat16.
+    each_pass = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    return {
+        "output_dir": str(state),
+        "per_device_train_batch_size": processes.micro_batch,
+        "gradient_accumulation_steps": batch_size // (processes.micro_batch * processes.count),
+        "gradient_checkpointing": processes.cuda and not several,
+        "fsdp": several or None,
+        "fsdp_config": sharded if several else None,
+        "accelerator_config": each_pass if several else None,
+        "save_steps": processes.save_steps,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not processes.cuda,
+        "dataloader_pin_memory": processes.cuda,
+    }
+
+
+def set_up(arguments: TrainingArguments, processes: Processes) -> None:
+    """What must be so before there is a Trainer, and is no argument of one."""
+    disable_progress_bars()
+    disable_progress_bar()
+    if processes.count == 1:  # one GPU, also where more are visible: no DataParallel
+        arguments._n_gpu = min(1, arguments.n_gpu)
+    elif not processes.cuda:
+        # accelerate shards on GPUs alone; told that these are some, it does the same on a CPU.
+        PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def run(trainer: WholeStates, processes: Processes, steps: int, state: Path) -> Trained:
+    """Train, from the last state if there is one."""
+    if trainer.args.bf16 and processes.count > 1:  # accelerate's own: all three in bfloat16
+        trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
+        )
+    trainer.remove_callback(PrinterCallback)  # prints every step
+    watch = Watch(steps)
+    trainer.add_callback(watch)
+    last = last_state(state)
+    if last:
+        print(f"continuing from {last.name}")
+    with on_terminate(lambda: setattr(watch, "asked", True)):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if watch.asked:
+        raise PipelineError(
+            f"asked to end at step {trainer.state.global_step} of {trainer.state.max_steps}; the "
+            "next attempt goes on from there"
+        )
+    losses = [entry["loss"] for entry in trainer.state.log_history if "grad_norm" in entry]
+    if watch.diverged:
+        return Trained(None, losses)
+    tensors = trainer.accelerator.get_state_dict(trainer.model)
+    return Trained({name: t.cpu() for name, t in tensors.items()}, losses)
