@@ -133,6 +133,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, parts):
     assert "\n" not in str(caught.value) and all(part in str(caught.value) for part in parts)
 
 
+def test_a_key_that_a_merge_brings_may_be_said_anew(tmp_path):
+    path = own(tmp_path, "a: {b: {c: &c {x: 1}, d: &d {<<: *c, x: 2}}}\ne: {<<: *d, y: 3}\n")
+    assert load(ROOT, {"own": path}).config["e"] == {"x": 2, "y": 3}
+
+
 def test_own_must_name_files():
     with pytest.raises(PipelineError, match="own is 3; it must name a file"):
         load(ROOT, {"own": 3})
