@@ -53,7 +53,7 @@ class Job:
         with ExitStack() as stack:
             if self.snakemake.log:  # tools/run_script.py has none: a debugger wants the terminal
                 stack.enter_context(logged(self.snakemake.log[0]))
-            stack.enter_context(exclusive(STATE / "locks" / f"{','.join(self.names)}.lock"))
+            stack.enter_context(exclusive(STATE / "locks" / f"{self.name()}.lock"))
             for path in vars(self.output).values():
                 remove_partials(path)
             self.stack = stack.pop_all()
@@ -62,15 +62,15 @@ class Job:
     def __exit__(self, *error: Any) -> bool | None:
         return self.stack.__exit__(*error)
 
-    @property
-    def names(self) -> list[str]:
-        """The rule and its wildcards: what no other job has."""
-        return [self.snakemake.rule, *(str(value) for _, value in self.wildcards.items())]
+    def name(self, rule: str | None = None) -> str:
+        """The rule and its wildcards, which no other job has; or of `rule` at these wildcards."""
+        values = (str(value) for _, value in self.wildcards.items())
+        return ",".join([rule or self.snakemake.rule, *values])
 
     @property
     def state(self) -> Path:
         """Where a training leaves what it can go on from; gone when its outputs are there."""
-        return STATE.joinpath("trainings", *self.names)
+        return STATE / "trainings" / self.name()
 
     @cached_property
     def slice(self) -> dict:
@@ -136,7 +136,7 @@ class TorchJob(Job):
     def __init__(self, snakemake: Snakemake, precision: str = "high"):
         super().__init__(snakemake)
         self.precision = precision
-        self.kept = STATE.joinpath("kept", *self.names)
+        self.kept = STATE / "kept" / self.name()
         self.last_read: list[tuple[Path, str]] = []
 
     def __enter__(self) -> TorchJob:
@@ -179,7 +179,7 @@ class TorchJob(Job):
         When its result is there they are not kept any longer, and the disk has them no more once
         Snakemake has removed them.
         """
-        self.last_read.append((STATE.joinpath("kept", rule, *self.names[1:]), name))
+        self.last_read.append((STATE / "kept" / self.name(rule), name))
 
     def check_weights(self) -> None:
         """PipelineError where weights were given up while this job's own result is not there."""

@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +76,7 @@ def no_room(folder: Path) -> str | None:
 
 def forget_recorded(workflow: Workflow) -> None:
     """Forget what is kept of jobs whose outputs are recorded, or are to be made anew by order."""
-    places = list(kept_places())
+    places = [path.parent for path in KEPT.glob(f"*/{kept.IDENTITY}")]
     if not places:
         return
     dag, persistence = workflow.dag, workflow.persistence
@@ -90,11 +89,3 @@ def forget_recorded(workflow: Workflow) -> None:
         recorded = not unrecorded and any(Path(path).exists() for path in paths)
         if recorded or not forced.isdisjoint(paths):
             shutil.rmtree(place)
-
-
-def kept_places() -> Iterator[Path]:
-    """The folder of each job of which outputs are kept."""
-    for folder, inside, files in os.walk(KEPT):
-        if kept.IDENTITY in files:
-            inside.clear()
-            yield Path(folder)

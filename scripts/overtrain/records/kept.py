@@ -6,7 +6,7 @@ every member of a group of which a later one fails. So a job's outputs stay here
 with what they are of: the same job finds them at its next start and is done. Once they are recorded
 they are forgotten (`scripts/main.py`).
 
-    results/state/kept/{rule}/{wildcards}/     identity.json, and each output by its name
+    results/state/kept/{rule},{wildcards}/     identity.json, and each output by its name
 """
 
 from __future__ import annotations
