@@ -7,6 +7,7 @@ forgets the kept outputs of jobs that are recorded, and says when the disk is fu
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -48,6 +49,7 @@ def hold(stack: ExitStack) -> None:
 
 def begin(workflow: Workflow) -> None:
     """End with one line where jobs of this directory are at work for another main process."""
+    atexit.register(alone.close)
     try:
         hold(alone)
     except PipelineError as error:
