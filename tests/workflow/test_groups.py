@@ -16,7 +16,10 @@ def jobs(repository) -> list:
 
 @pytest.fixture(scope="module")
 def groups(jobs) -> dict:
-    return {job.groupid: job for job in jobs if job.is_group()}
+    found = [job for job in jobs if job.is_group()]
+    by_name = {group.groupid: group for group in found}
+    assert len(by_name) == len(found)  # jobs of a group that no file links are two
+    return by_name
 
 
 def rules(group) -> list[str]:
