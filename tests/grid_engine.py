@@ -31,7 +31,7 @@ xprojects NONE
 usage_scaling NONE
 report_variables NONE
 """
-LIMITS = "rt cpu fsize data stack core rss vmem".split()
+LIMITS = ["rt", "cpu", "fsize", "data", "stack", "core", "rss", "vmem"]
 QUEUE = f"""
 qname main
 hostlist localhost
