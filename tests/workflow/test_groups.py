@@ -80,5 +80,5 @@ def test_the_scheduler_s_comment_says_which_run_or_sweep_a_job_is_of(jobs, group
     assert RUN.replace("/", "_") in single and "OLMo-2-7B_anthropic_hh_instruct" in single
     for name, group in groups.items():
         of_group = {tuple(job.wildcards_dict.values()) for job in group}
-        assert {name.split("/", 1)[1]} == {"/".join(own) for own in of_group}
+        assert {name.split(",", 1)[1]} == {",".join(own) for own in of_group}
         assert get_job_wildcards(group) == "" and group.name.startswith(f"{name}_")
