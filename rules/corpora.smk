@@ -14,7 +14,7 @@ rule build_corpus:
         "../envs/download.yaml"
     threads: ask.threads("corpus")
     resources:
-        **ask("corpus"),
+        **ask("corpus", local=True),
     params:
         config=lambda wildcards: catalogue.corpus_slice(wildcards.corpus),
     script:
