@@ -265,8 +265,6 @@ def test_a_damaged_shard_is_named_before_training(short, corpus, tmp_path):
     shard = (
         broken / json.loads((broken / MANIFEST).read_text())["splits"]["train"]["shards"][0]["file"]
     )
-    content = bytearray(shard.read_bytes())
-    content[100] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(PipelineError, match=f"{shard.name}: differs from its hash"):
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(PipelineError, match=f"{shard.name}: has .* bytes"):
         train(short, broken, tmp_path)
