@@ -116,12 +116,7 @@ def of_folder(repository: str, revision: str) -> Source:
     if revision not in known:
         missing = client.no_revision(revision, known)
         raise PipelineError(f"{repository} at {revision}: {missing}")
-    files = {path.name: path for path in (root / revision).iterdir() if path.is_file()}
-
-    def fetch(name: str, path: Path) -> str:
-        return sha256(shutil.copyfile(files[name], path))
-
-    return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
+    return copied({path.name: path for path in (root / revision).iterdir() if path.is_file()})
 
 
 def of_hub(repository: str, revision: str, what: str) -> Source:
@@ -134,27 +129,25 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
 
 
 def data_files(dataset: str, revision: str, names: list[str], what: str) -> Source:
-    """Named files of a data set, wherever in it they are; a local folder's get a second name."""
-    local = is_local(dataset)
+    """Named files of a data set of the hub, wherever in it they are, or of a local folder."""
     place: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    local = is_local(dataset)
     if local:
-        paths = {name: Path(dataset, name).resolve() for name in names}
+        paths = {name: Path(dataset, name) for name in names}
         found: dict[str, Any] = {name: path for name, path in paths.items() if path.is_file()}
     else:
         entries = client.api().get_paths_info(dataset, names, **place)
         found = {entry.path: entry for entry in entries}
     if missing := [name for name in names if name not in found]:
         raise PipelineError(f"{what}: it has no file {missing[0]} ({len(missing)} missing)")
-    return linked(found) if local else fetched(found, what, repository=dataset, **place)
+    return copied(found) if local else fetched(found, what, repository=dataset, **place)
 
 
-def linked(files: dict[str, Path]) -> Source:
-    """Local files, which are not written to: there is no room for a second copy of a corpus."""
+def copied(files: dict[str, Path]) -> Source:
+    """Local files."""
 
     def fetch(name: str, path: Path) -> str:
-        path.unlink(missing_ok=True)  # of a former attempt
-        link(files[name], path)
-        return sha256(path)
+        return sha256(shutil.copyfile(files[name], path))
 
     return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
 
