@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +34,7 @@ TEMPLATE = (
     "{% endfor %}"
 )
 NEVER = 1e9  # minutes between states
+ASKED = "asked to end at step {} of 60; the next attempt goes on from there\n"
 LEFT = ["identity.json", "losses.json", "trained.safetensors"]  # in the state of one that ended
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.0, "modules": "all-linear"}
 IDENTITY = {"study": "released", "model": "tiny", "checkpoint": "1T", "tokens": 10**12,

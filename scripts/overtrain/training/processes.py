@@ -53,7 +53,7 @@ def gpus_for(rule: str, asked: int, visible: int) -> int:
 
 
 def launch(module: str, plan: dict, count: int, threads: int, **variables: str) -> None:
-    """Run `module` in `count` processes that torchrun starts, to their end; each reads its `part`.
+    """Run `module`, which does its `own_part`, in `count` processes that torchrun starts.
 
     plan: what to do, for json; threads: of all together; variables: of their environment.
     """
@@ -67,7 +67,7 @@ def launch(module: str, plan: dict, count: int, threads: int, **variables: str) 
         command += ["-m", module, str(path)]
         with (
             subprocess.Popen(
-                command, env=os.environ | own | variables, preexec_fn=die_with_parent
+                command, env={**os.environ, **own, **variables}, preexec_fn=die_with_parent
             ) as process,
             on_terminate(process.terminate),
         ):
@@ -82,7 +82,7 @@ def launch(module: str, plan: dict, count: int, threads: int, **variables: str) 
 
 
 @contextmanager
-def part() -> Iterator[dict]:
+def own_part() -> Iterator[dict]:
     """The plan, in one of the processes that `launch` started; the line of an error is left to it.
 
     The process group ends with the block.
