@@ -82,6 +82,8 @@ class Job:
         w = self.wildcards
         if run := w.get("run"):
             return STATE / "instruct" / w.model / w.checkpoint / w.task / w.recipe / run
+        if recipe := w.get("recipe"):
+            return STATE / "sweeps" / w.model / w.checkpoint / w.task / recipe
         return STATE / w.model / w.checkpoint
 
     def origin(self, data: dict[str, str] | None = None) -> dict:

@@ -566,15 +566,6 @@ def test_a_batch_that_cannot_be_made_is_one_clear_line(tuning, checkpoint, task,
     assert not list(tmp_path.iterdir())
 
 
-def test_fewer_gpus_than_share_the_model_are_one_clear_line():
-    line = error_line(lambda: processes.gpus_for("finetune_instruct", 4, 1))
-    assert line == (
-        "resources.finetune_instruct asks for 4 GPUs, which share the model; 1 are visible"
-    )
-    pairs = ((4, 4), (2, 8), (1, 0), (0, 0), (0, 2))
-    assert [processes.gpus_for("finetune_instruct", *pair) for pair in pairs] == [4, 2, 0, 0, 0]
-
-
 def test_a_length_beyond_the_context_is_one_clear_line(tuning, checkpoint, task, tmp_path):
     line = error_line(lambda: tune(replace(tuning, max_length=33), checkpoint, task, tmp_path))
     assert (

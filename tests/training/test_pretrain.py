@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -256,6 +257,22 @@ def test_a_half_written_state_of_a_killed_job_does_not_stop_the_next(short, corp
     assert saved_step(state) == short.steps
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
+@pytest.mark.parametrize("gpus", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_full_disk_is_one_clear_line(short, corpus, tmp_path, gpus):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount")
+    try:
+        line = f"no space left on the disk that holds {disk / 'state'}; free some, run again"
+        with pytest.raises(PipelineError, match=f"^{re.escape(line)}$"):
+            train(short, corpus, disk, replace(EACH_STEP, gpus=gpus))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 # --- several processes ----------------------------------------------------------------------------
 
 TWO = Workers(micro_batch=2, state_minutes=0.0, gpus=2)
@@ -293,18 +310,20 @@ def test_two_processes_asked_to_end_stop_at_one_step_and_go_on(short, corpus, tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", [0, 1])  # while they import, and while they train
 def test_two_processes_share_the_threads_and_end_with_the_one_that_started_them(
-    short, corpus, tmp_path
+    short, corpus, tmp_path, step
 ):
     job = replace(short, tokens=100_000 * 8 * 32)
     with start(job, corpus, tmp_path, replace(TWO, threads=6)) as process:
-        while not saved_step(tmp_path / "state"):
+        workers: list[psutil.Process] = []
+        while len(workers) < 2 or saved_step(tmp_path / "state") < step:
+            started = psutil.Process(process.pid).children(recursive=True)
+            workers = [p for p in started if p.cmdline()[1:4] == ["-u", "-m", module.__name__]]
             time.sleep(0.01)
-        started = psutil.Process(process.pid).children(recursive=True)
-        workers = [p for p in started if p.cmdline()[1:4] == ["-u", "-m", module.__name__]]
         assert [p.environ()["OMP_NUM_THREADS"] for p in workers] == ["3", "3"]
         process.kill()
-        gone, alive = psutil.wait_procs(started, 20)
+        gone, alive = psutil.wait_procs(started, 60)
         for p in alive:
             p.kill()
     assert not alive and len(gone) >= 3  # torchrun's own, too
