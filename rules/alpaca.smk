@@ -38,7 +38,7 @@ rule generate_responses:
     group:
         "instruct_run"
     conda:
-        "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml" if catalogue.settings.evaluations.alpaca.backend == "vllm" else "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
     resources:
         **ask("generate"),
@@ -73,7 +73,7 @@ rule evaluate_alpaca:
         model=catalogue.models_of("released"),
     localrule: judged_on_head
     conda:
-        "../envs/judge.yaml"
+        "../envs/vllm.yaml" if catalogue.judge.kind == "vllm" else "../envs/judge.yaml"
     threads: ask.threads(judging)
     resources:
         **ask(judging),

@@ -11,6 +11,7 @@ import pytest
 from configuration import PAPERS, catalogue_of, targets_of
 from local_hub import Handler, on_hub, run_on_hub, serve
 
+from overtrain.data import tokenizer
 from overtrain.hub import client, sources
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ ASKED = {
     "good": source("LLM360/Amber", "ckpt_358", "checkpoint"),
     "beyond": source("LLM360/Amber", "ckpt_410", "checkpoint"),
     "bare": source("LLM360/Amber", "bare", "checkpoint"),
-    "tokenizer": source("LLM360/Amber", "main", {"names": ["tokenizer.json"]}),
+    "words": source("LLM360/Amber", "main", {"names": ["tokenizer.json"]}),
     "misspelt": source("LLM360/Ambre", "main", "checkpoint"),
     "web": source(
         "allenai/c4", files={"template": "en/c4-train.{:05d}.gz", "count": 3}, kind="dataset"
@@ -115,11 +116,11 @@ def found(root: Path) -> tuple[dict, list[str]]:
 def test_what_exists_is_found_with_the_bytes_that_are_needed(found: tuple, root: Path) -> None:
     answers, requests = found
     good = {key for key, answer in answers.items() if not answer["problem"]}
-    assert good == {"good", "tokenizer", "web", "folder", "whole", "commit"}
+    assert good == {"good", "words", "web", "folder", "whole", "commit"}
     sizes = {key: answers[key]["bytes"] for key in good}
     assert sizes == {
         "good": 10 + 20 + 3000,  # neither the pickled copy nor what is no checkpoint
-        "tokenizer": 20,
+        "words": 20,
         "web": 100 + 101 + 102,
         "folder": 100 + 101 + 102,
         "whole": 77,
@@ -307,6 +308,7 @@ def test_rules_refuse_what_is_missing_and_go_on_with_what_is_there(
     copy = Path(shutil.copytree(repository, tmp_path / "copy", symlinks=True))
     amber = root / "models/LLM360/Amber"
     (amber / MAIN / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    tokenizer.characters().save(amber / MAIN)
     refs = {"main": MAIN} | {f"ckpt_{i:03d}": MAIN for i in range(359)}
     good, bad = (f"results/checkpoints/LLM360-Amber/{name}" for name in ("1.1T", "1.3T"))
 
