@@ -65,7 +65,7 @@ ASKED = {
     "good": source("LLM360/Amber", "ckpt_358", "checkpoint"),
     "beyond": source("LLM360/Amber", "ckpt_410", "checkpoint"),
     "bare": source("LLM360/Amber", "bare", "checkpoint"),
-    "words": source("LLM360/Amber", "main", {"names": ["tokenizer.json"]}),
+    "tokenizer": source("LLM360/Amber", "main", {"names": ["tokenizer.json"]}),
     "misspelt": source("LLM360/Ambre", "main", "checkpoint"),
     "web": source(
         "allenai/c4", files={"template": "en/c4-train.{:05d}.gz", "count": 3}, kind="dataset"
@@ -116,11 +116,11 @@ def found(root: Path) -> tuple[dict, list[str]]:
 def test_what_exists_is_found_with_the_bytes_that_are_needed(found: tuple, root: Path) -> None:
     answers, requests = found
     good = {key for key, answer in answers.items() if not answer["problem"]}
-    assert good == {"good", "words", "web", "folder", "whole", "commit"}
+    assert good == {"good", "tokenizer", "web", "folder", "whole", "commit"}
     sizes = {key: answers[key]["bytes"] for key in good}
     assert sizes == {
         "good": 10 + 20 + 3000,  # neither the pickled copy nor what is no checkpoint
-        "words": 20,
+        "tokenizer": 20,
         "web": 100 + 101 + 102,
         "folder": 100 + 101 + 102,
         "whole": 77,
@@ -163,6 +163,25 @@ def test_the_table_has_totals_and_what_cannot_be_used_first(found: tuple, tmp_pa
     text = sources.table({"x": same, "y": same, "z": same | {"commit": OTHER}}, tmp_path)
     assert "All models: 8.00 GB." in text  # one commit counts once
     assert "Free on the disk of results: " in text
+
+
+def test_identical_weights_under_two_revisions_are_said(root: Path, tmp_path: Path) -> None:
+    folder = root / "models/LLM360/Amber"
+    for commit, content in ((OTHER, b"x" * 3000), (NEWER, b"y" * 3000)):
+        shutil.copytree(folder / MAIN, folder / commit, dirs_exist_ok=True)
+        (folder / commit / "model.safetensors").write_bytes(content)
+        (folder / commit / "config.json").write_text(commit)  # another commit all the same
+    refs = {"ckpt_100": MAIN, "ckpt_101": OTHER, "ckpt_102": NEWER}
+    asked = {ref: source("LLM360/Amber", ref, "checkpoint") for ref in refs}
+    asked["again"] = asked["ckpt_102"]  # a revision that two entries name is no fault
+    answers, *_ = ask(root, asked, refs)
+    (note,) = answers["ckpt_100"]["notes"]
+    assert note.startswith("ckpt_100 and ckpt_101 have the same weights")
+    assert answers["ckpt_101"]["notes"] == [note]
+    assert not answers["ckpt_102"]["notes"] + answers["again"]["notes"]
+    assert not any(answer["problem"] for answer in answers.values())
+    lines = sources.table(answers, tmp_path).splitlines()
+    assert [line for line in lines if "same weights" in line] == [f"- LLM360/Amber: {note}"]
 
 
 def test_a_pinned_commit_stays_when_its_branch_moves(root: Path) -> None:
