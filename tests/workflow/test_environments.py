@@ -24,6 +24,7 @@ OURS = {"overtrain", "job"}  # modules in it
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # (distribution, called name): what the call imports although the distribution does not require it.
 INDIRECT = {
+    ("lm-eval", "get_model"): {"accelerate"},  # of transformers
     ("pandas", "to_markdown"): {"tabulate"},
     ("transformers", "AutoTokenizer"): {"protobuf", "sentencepiece"},  # of a tokenizer.model
 }
