@@ -45,7 +45,7 @@ rule generate_responses:
     group:
         EVALUATED_RUN
     conda:
-        "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml" if catalogue.settings.evaluations.alpaca.backend == "vllm" else "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
     resources:
         **ask("generate"),
@@ -82,7 +82,7 @@ rule evaluate_alpaca:
         model=catalogue.models_of("released"),
     localrule: judged_on_head
     conda:
-        "../envs/judge.yaml"
+        "../envs/vllm.yaml" if catalogue.judge.kind == "vllm" else "../envs/judge.yaml"
     threads: ask.threads(judging)
     resources:
         **ask(
