@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from overtrain.config.section import Count, Named, Section
+from overtrain.config.section import Count, Named, Positive, Section
 
 
 class Resources(Section):
@@ -16,7 +16,13 @@ class Resources(Section):
     gpu: int = Field(ge=0, description="GPUs")
 
 
-class OfPretraining(Resources):
+class OfTraining(Resources):
+    state_minutes: Positive = Field(
+        description="Minutes between two states, from the last of which a killed job goes on"
+    )
+
+
+class OfPretraining(OfTraining):
     micro_batch: Count = Field(description="Windows in one pass of a GPU")
 
 
@@ -24,20 +30,21 @@ class OfSize(Resources):
     disk_mb: Count = Field(description="MB of disk that the job's files take while it runs")
 
 
-class OfInstructionTuning(OfSize):
+class OfInstructionTuning(OfSize, OfTraining):
     micro_batch: Count = Field(
         description="Conversations in one pass of a GPU; memory, not results"
     )
-    save_steps: Count = Field(description="Steps between two states from which a run goes on")
 
 
 class AllResources(Section):
     """By stage; of released models also by size, which is a model's `size`."""
 
+    download_text: Resources
+    tokenise: Resources
     corpus: Resources
     task: Resources
     pretrain: OfPretraining
-    finetune: Resources
+    finetune: OfTraining
     evaluate: Resources
     perturb: Resources
     perturb_released: Resources
