@@ -16,6 +16,7 @@ rule finetune:
         "results/benchmarks/finetune/{model}/{checkpoint}/{task}/{recipe}.tsv"
     group:
         "sweep"
+    retries: ask.retries("finetune")
     conda:
         "../envs/train.yaml"
     threads: ask.threads("finetune")

@@ -19,6 +19,7 @@ rule finetune_instruct:
         model=catalogue.models_of("released"),
     group:
         "instruct_run"
+    retries: ask.retries("finetune_instruct")
     conda:
         "../envs/instruct.yaml"
     threads: ask.threads("finetune_instruct")
