@@ -14,9 +14,9 @@ rule finetune:
         "results/logs/finetune/{model}/{checkpoint}/{task}/{recipe}.log",
     benchmark:
         "results/benchmarks/finetune/{model}/{checkpoint}/{task}/{recipe}.tsv"
+    retries: ask.retries("finetune")
     group:
         "sweep"
-    retries: ask.retries("finetune")
     conda:
         "../envs/train.yaml"
     threads: ask.threads("finetune")

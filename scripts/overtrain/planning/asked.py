@@ -16,7 +16,7 @@ from typing import Any
 
 from overtrain.config.catalogue import Catalogue
 from overtrain.config.resources import SIZED, Resources
-from overtrain.planning.calibration import Calibration
+from overtrain.planning.calibration import NOTHING, Calibration
 from overtrain.planning.estimate import Estimator, Need
 from overtrain.planning.stages import FOLLOWERS, FOLLOWING, STAGES, jobs_of
 
@@ -36,7 +36,7 @@ class Ask:
     """
 
     catalogue: Catalogue
-    calibration: Calibration = Calibration()
+    calibration: Calibration = NOTHING
 
     @cached_property
     def estimator(self) -> Estimator:

@@ -55,10 +55,13 @@ class Calibration:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
+NOTHING = Calibration()  # no site's
+
+
 def read(path: Path = PATH) -> Calibration:
     """The site's, or an empty one."""
     if not path.exists():
-        return Calibration()
+        return NOTHING
     try:
         content = json.loads(path.read_text())
         pieces = tuple(Piece(**piece) for piece in content.pop("pieces"))

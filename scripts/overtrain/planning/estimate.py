@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from overtrain.config.catalogue import Catalogue
-from overtrain.planning.calibration import Calibration
+from overtrain.planning.calibration import NOTHING, Calibration
 from overtrain.planning.work import RULES, Wildcards, Work
 
 MB = 1e6
@@ -36,7 +36,7 @@ class Estimator:
     """Needs of jobs by rule and wildcards; each is computed once for all jobs that share it."""
 
     catalogue: Catalogue
-    calibration: Calibration = Calibration()
+    calibration: Calibration = NOTHING
     _known: dict[tuple, Need] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -43,7 +43,7 @@ OF_RUNS += ("evaluate_alpaca",)
 
 
 def jobs_of(rule: str, catalogue: Catalogue) -> Iterator[SimpleNamespace]:
-    """The names of a job of every cost that a rule may have, whether a figure asks for it or not."""
+    """Names of a job of each cost that a rule may have, whether a figure asks for it or not."""
     settings = catalogue.settings
     for name, model in settings.models.items():
         controlled = isinstance(model, PretrainedModel)

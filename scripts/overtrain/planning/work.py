@@ -1,8 +1,8 @@
 """What a job of each rule computes, downloads, holds while it runs, and leaves.
 
 A rule's entry is a function of the catalogue and the job's wildcards. `RULES` has all of them: the
-time that jobs ask for and the plan are both made of it. Rules without an entry (aggregates, figures,
-tasks) compute nothing to speak of.
+time that jobs ask for and the plan are both made of it. Rules without an entry (aggregates,
+figures, tasks) compute nothing to speak of.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def along(catalogue: Catalogue, names: Wildcards, directions: int, points: int, 
 
 @of("finetune_instruct")
 def finetune_instruct(catalogue: Catalogue, names: Wildcards) -> Work:
-    """8 N a token. States of 12 bytes a weight, of which two lie there while one replaces the other.
+    """8 N a token. States of 12 bytes a weight, two while one replaces the other.
 
     On several GPUs the weights are gathered beside what is handed on.
     """
