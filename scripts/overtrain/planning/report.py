@@ -185,7 +185,17 @@ def picture(plan: Plan, stem: Path) -> list[Path]:
             left = [a + b for a, b in zip(left, widths, strict=True)]
     asked = [row.asked for row in rows]
     axis.plot(asked, range(len(rows)), "|", color="black", markersize=9, label="asked for")
-    axis.set(xlabel="GPU-hours, if made alone", xlim=(0, None))
+    for place, row in enumerate(rows):
+        axis.annotate(
+            f" {row.expected:,.0f} of {row.asked:,.0f}",
+            (max(row.asked, row.expected), place),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="x-small",
+        )
+    axis.set(xlabel="GPU-hours, if made alone: expected of asked for")
+    axis.set(xlim=(0, 1.15 * max(asked)), ylim=(-0.7, len(rows) - 0.3))
     axis.legend(loc="lower right", frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     paths = [stem.with_name(f"{stem.name}.{end}") for end in ("pdf", "png")]

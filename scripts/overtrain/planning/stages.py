@@ -34,12 +34,12 @@ FOLLOWERS = {
 }
 FOLLOWING = {rule for rules in FOLLOWERS.values() for rule in rules}
 
-OF_BOTH = ("perturb_gaussian",)  # rules for models pre-trained here and for released ones
-OF_CONTROLLED = ("pretrain", "finetune", "evaluate_id", "evaluate_c4")
-OF_CONTROLLED += ("measure_sharpness", "interpolate_gaussian")
-OF_SWEEPS = ("finetune", "evaluate_id", "evaluate_c4")
-OF_RUNS = ("finetune_instruct", "generate_responses", "evaluate_benchmarks", "evaluate_c4_instruct")
-OF_RUNS += ("evaluate_alpaca",)
+OF_BOTH = {"perturb_gaussian"}  # rules for models pre-trained here and for released ones
+OF_CONTROLLED = {"pretrain", "finetune", "evaluate_id", "evaluate_c4"}
+OF_CONTROLLED |= {"measure_sharpness", "interpolate_gaussian"}
+OF_SWEEPS = {"finetune", "evaluate_id", "evaluate_c4"}
+OF_RUNS = {"finetune_instruct", "evaluate_alpaca"}
+OF_RUNS |= {"generate_responses", "evaluate_benchmarks", "evaluate_c4_instruct"}
 
 
 def jobs_of(rule: str, catalogue: Catalogue) -> Iterator[SimpleNamespace]:
