@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from overtrain.config.section import Count, Named, Section, Text
+from overtrain.config.section import Count, Named, Positive, Section, Text
 
 
 class Resources(Section):
@@ -20,15 +20,20 @@ class Resources(Section):
     gpu: int = Field(ge=0, description="GPUs")
 
 
-class OfPretraining(Resources):
+class OfTraining(Resources):
+    state_minutes: Positive = Field(
+        description="Minutes between two states, from the last of which a killed job goes on"
+    )
+
+
+class OfPretraining(OfTraining):
     micro_batch: Count = Field(description="Windows in one pass of a GPU")
 
 
-class OfInstructionTuning(Resources):
+class OfInstructionTuning(OfTraining):
     micro_batch: Count = Field(
         description="Conversations in one pass of a GPU; memory, not results"
     )
-    save_steps: Count = Field(description="Steps between two states from which a run goes on")
 
 
 class OfJudge(Resources):
@@ -44,7 +49,7 @@ class AllResources(Section):
     corpus: Resources
     task: Resources
     pretrain: OfPretraining
-    finetune: Resources
+    finetune: OfTraining
     evaluate: Resources
     perturb: Resources
     perturb_released: Resources
