@@ -1,6 +1,9 @@
 # A sweep: every learning rate x seed of a recipe, on one task, from one checkpoint. Its weights are temporary.
 # With the evaluations that read them it is one group, so that a cluster runs the chain as one job on one node.
 
+# The group's name is all that the scheduler shows of it (squeue's comment), so it says which sweep.
+SWEEP = "sweep/{model}/{checkpoint}/{task}/{recipe}"
+
 
 rule finetune:
     input:
@@ -16,7 +19,7 @@ rule finetune:
         "results/benchmarks/finetune/{model}/{checkpoint}/{task}/{recipe}.tsv"
     retries: ask.retries("finetune")
     group:
-        "sweep"
+        SWEEP
     conda:
         "../envs/train.yaml"
     threads: ask.threads("finetune")

@@ -106,6 +106,14 @@ class Catalogue:
         folder = f"results/responses/{model}/{checkpoint}/{task}/{recipe}"
         return [f"{folder}/{run}.parquet" for run in self.runs(recipe)]
 
+    def judged_responses(self, model: str, task: str, recipe: str) -> list[str]:
+        """Those of the sweeps of all of a model's checkpoints, which are judged together."""
+        return [
+            file
+            for checkpoint in self.checkpoints(model)
+            for file in self.responses(model, checkpoint.name, task, recipe)
+        ]
+
     def reference_responses(self, model: str, task: str, recipe: str) -> str:
         own = self.reference(model)
         return f"results/responses/{model}/{own['checkpoint']}/{task}/{recipe}/{own['run']}.parquet"

@@ -22,7 +22,16 @@ from overtrain.planning.stages import FOLLOWERS, FOLLOWING, STAGES, jobs_of
 
 Asked = int | Callable[..., int]  # a number, or what Snakemake calls with wildcards (and attempt)
 Stage = str | Callable[[str], Resources]  # its name, or a function of the model's
-HOLDS = ("corpus", "pretrain", "finetune", "finetune_instruct", "download")  # much on the disk
+HOLDS = (
+    "corpus",
+    "pretrain",
+    "finetune",
+    "finetune_instruct",
+    "generate",
+    "benchmarks",
+    "download",
+)
+# The stages whose jobs hold much on the disk. Others have the profile's default.
 LEAST_DISK = 100  # MB, beside what is computed: logs and the like
 SPARE = 2  # retries for what fails for other reasons than its limit
 

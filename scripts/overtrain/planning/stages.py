@@ -30,7 +30,7 @@ STAGES = {
 # Groups, the first rule of each before those that follow it: a cluster adds their minutes up.
 FOLLOWERS = {
     "finetune": ("evaluate_id", "evaluate_c4"),
-    "finetune_instruct": ("generate_responses", "evaluate_benchmarks", "evaluate_c4_instruct"),
+    "generate_responses": ("evaluate_benchmarks", "evaluate_c4_instruct"),
 }
 FOLLOWING = {rule for rules in FOLLOWERS.values() for rule in rules}
 

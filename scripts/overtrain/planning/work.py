@@ -51,12 +51,13 @@ class Work:
     kept: float = 0  # bytes of outputs
     temporary: float = 0  # bytes of outputs that are removed when they have been read
     scratch: float = 0  # bytes beside outputs, while it runs
+    waits: float = 0  # bytes of temporary inputs, which lie there for it
     state: float = 0  # bytes of a state that it goes on from; none: it starts anew
     whole: bool = True  # it cannot go on from where a limit stopped it
 
     @property
     def disk(self) -> float:
-        return self.kept + self.temporary + self.scratch
+        return self.kept + self.temporary + self.scratch + self.waits
 
 
 Wildcards = Any  # a job's names, as attributes
@@ -264,6 +265,7 @@ def generate(catalogue: Catalogue, names: Wildcards) -> Work:
         decoded=steps * (BFLOAT16 * size.weights + cache),
         layers=0 if own.backend == "vllm" else steps * size.layers,
         moved=FLOAT32 * size.weights,
+        waits=FLOAT32 * size.weights,
     )
 
 
@@ -277,6 +279,7 @@ def benchmarks(catalogue: Catalogue, names: Wildcards) -> Work:
         model=catalogue.released(names.model).size,
         flops=tokens * size.forward(REQUEST),
         moved=FLOAT32 * size.weights,
+        waits=waiting(names, size),
     )
 
 
@@ -290,6 +293,7 @@ def evaluate_c4_released(catalogue: Catalogue, names: Wildcards) -> Work:
         precision="tf32",
         flops=catalogue.settings.evaluations.c4.tokens * size.forward(own.window),
         moved=FLOAT32 * size.weights,
+        waits=waiting(names, size),
     )
 
 
@@ -297,17 +301,17 @@ def evaluate_c4_released(catalogue: Catalogue, names: Wildcards) -> Work:
 def alpaca(catalogue: Catalogue, names: Wildcards) -> Work:
     """2 N of the judge a token of its questions, whose answers are one token; its weights are read.
 
-    Verdicts are kept as they come.
+    The sweeps of all of a model's checkpoints. Verdicts are kept as they come.
     """
     if not isinstance(catalogue.judge, (ServedJudge, LocalJudge)):
         return Work()  # asked elsewhere, or no model
     size = judge_size(catalogue)
+    runs = len(catalogue.checkpoints(names.model)) * len(catalogue.runs(names.recipe))
     count = catalogue.settings.prompts[catalogue.settings.evaluations.alpaca.prompts].count
-    questions = len(catalogue.runs(names.recipe)) * count * ORDERS
     return Work(
         kind="judge",
         model=catalogue.settings.resources.judge.size,
-        flops=questions * QUESTION * size.forward(QUESTION, 1 / QUESTION),
+        flops=runs * count * ORDERS * QUESTION * size.forward(QUESTION, 1 / QUESTION),
         moved=BFLOAT16 * size.weights,
         whole=False,
     )
@@ -328,6 +332,11 @@ def released(catalogue: Catalogue, model: str) -> Size:
 
 def judge_size(catalogue: Catalogue) -> Size:
     return Size.of(catalogue.settings.shapes[catalogue.settings.resources.judge.size])
+
+
+def waiting(names: Wildcards, size: Size) -> float:
+    """Bytes of a run's weights, which are removed after its last evaluation; none of a base's."""
+    return FLOAT32 * size.weights if hasattr(names, "run") else 0
 
 
 def members(catalogue: Catalogue, names: Wildcards) -> int:
