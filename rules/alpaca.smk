@@ -16,7 +16,7 @@ rule prepare_prompts:
         "../envs/download.yaml"
     threads: ask.threads("task")
     resources:
-        **ask("task"),
+        **ask("task", local=True),
     params:
         config=lambda wildcards: catalogue.prompts_slice(wildcards.prompts),
     script:
@@ -85,7 +85,7 @@ rule evaluate_alpaca:
         "../envs/judge.yaml"
     threads: ask.threads(judging)
     resources:
-        **ask(judging),
+        **ask(judging, local=judged_on_head),
     params:
         config=lambda wildcards: catalogue.alpaca_slice(wildcards.model, wildcards.recipe),
     script:

@@ -18,7 +18,7 @@ rule prepare_benchmarks:
         "../envs/benchmarks.yaml"
     threads: ask.threads("task")
     resources:
-        **ask("task"),
+        **ask("task", local=True),
     params:
         config=lambda wildcards: catalogue.suite_slice(wildcards.suite),
     script:

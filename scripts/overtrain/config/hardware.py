@@ -44,6 +44,7 @@ class Hardware(Section):
     noise: Positive = Field(description="Numbers of Gaussian noise that the host draws in a second")
     disk: Positive = Field(description="Bytes/s that a job reads or writes")
     network: Positive = Field(description="Bytes/s of downloads")
+    tokenise: Positive = Field(description="Tokens that a CPU core makes of text in a second")
     start_seconds: Positive = Field(description="Of a job: environment, imports, compiling")
     margin: float = Field(ge=1, description="Time that jobs ask for, over what is expected")
 

@@ -46,6 +46,8 @@ class AllResources(Section):
     limit: Count | None = Field(
         description="Minutes that the site lets a job run at most; null: no limit"
     )
+    download_text: Resources
+    tokenise: Resources
     corpus: Resources
     task: Resources
     pretrain: OfPretraining

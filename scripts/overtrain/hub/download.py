@@ -1,9 +1,9 @@
-"""One revision of a repository as a checkpoint directory: safetensors and a manifest.
+"""One revision of a repository as a checkpoint directory (safetensors, manifest); named files.
 
-Only the configuration, the tokenizer and the weights are taken; no code of the repository is. The
-manifest says which commit the revision named and the SHA-256 of every file. A repository is the
-hub's, or a local folder with a folder for each revision, whose files are copied: so a model's
-checkpoints that were trained here can stand in for a released model's.
+Of a checkpoint only the configuration, the tokenizer and the weights are taken; no code of the
+repository is. The manifest says which commit the revision named and the SHA-256 of every file. A
+repository is the hub's, or a local folder with a folder for each revision, whose files are copied:
+so a model's checkpoints that were trained here can stand in for a released model's.
 
 huggingface_hub's own downloads give a file a new temporary name in each process, so one that was
 killed starts again, and compare no hash (`tests/hub/test_download.py` shows both); so here a file
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from overtrain import PipelineError
 from overtrain.config.hub import is_local
@@ -125,15 +126,46 @@ def of_folder(repository: str, revision: str) -> Source:
 
 def of_hub(repository: str, revision: str, what: str) -> Source:
     """A revision of a repository of the hub."""
+    info = client.api().repo_info(
+        repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
+    )
+    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
+    return fetched(files, what, repository=repository, revision=info.sha)
+
+
+def data_files(dataset: str, revision: str, names: list[str], what: str) -> Source:
+    """Named files of a data set, wherever in it they are; a local folder's get a second name."""
+    local = is_local(dataset)
+    place: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    if local:
+        paths = {name: Path(dataset, name).resolve() for name in names}
+        found: dict[str, Any] = {name: path for name, path in paths.items() if path.is_file()}
+    else:
+        entries = client.api().get_paths_info(dataset, names, **place)
+        found = {entry.path: entry for entry in entries}
+    if missing := [name for name in names if name not in found]:
+        raise PipelineError(f"{what}: it has no file {missing[0]} ({len(missing)} missing)")
+    return linked(found) if local else fetched(found, what, repository=dataset, **place)
+
+
+def linked(files: dict[str, Path]) -> Source:
+    """Local files, which are not written to: there is no room for a second copy of a corpus."""
+
+    def fetch(name: str, path: Path) -> str:
+        path.unlink(missing_ok=True)  # of a former attempt
+        link(files[name], path)
+        return sha256(path)
+
+    return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
+
+
+def fetched(files: dict[str, Any], what: str, repository: str, **place: str) -> Source:
+    """Files as the hub describes them (size, blob_id, lfs); place: what `hf_hub_url` takes."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
     from huggingface_hub.utils.sha import git_hash
 
-    info = client.api().repo_info(
-        repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
-    )
-    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
     headers = build_hf_headers()
 
     def fetch(name: str, path: Path) -> str:
@@ -141,7 +173,7 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
         file = files[name]
         with path.open("ab") as stream:
             if stream.tell() < file.size:
-                url = hf_hub_url(repository, name, revision=info.sha)
+                url = hf_hub_url(repository, name, **place)
                 there = {"resume_size": stream.tell(), "displayed_filename": name}
                 http_get(url, stream, headers=headers, **there)
         digest = sha256(path)
@@ -160,7 +192,7 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
             )
         return digest
 
-    return Source(info.sha, {name: file.size for name, file in files.items()}, fetch)
+    return Source(place["revision"], {name: file.size for name, file in files.items()}, fetch)
 
 
 def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[str]]:

@@ -59,8 +59,12 @@ class Ask:
     def threads(self, stage: Stage) -> Asked:
         return self._of(stage, "threads")
 
-    def __call__(self, stage: Stage) -> dict[str, Asked]:
-        """Memory, minutes, GPUs and, of stages that hold much, disk."""
+    def __call__(self, stage: Stage, local: bool = False) -> dict[str, Asked]:
+        """Memory, minutes, GPUs and, of stages that hold much, disk.
+
+        local: of a rule that runs on the head node, whose threads a cluster's profile bounds as
+        `head_cores`.
+        """
 
         def runtime(wildcards: Any, attempt: int, rulename: str) -> int:
             return self.minutes(rulename, self.resources(stage, wildcards), wildcards, attempt)
@@ -71,7 +75,8 @@ class Ask:
 
         asked = {key: self._of(stage, key) for key in ("mem_mb", "gpu")}
         asked |= {"runtime": inspected(runtime)}
-        return asked | ({"disk_mb": inspected(disk_mb)} if stage in HOLDS else {})
+        asked |= {"disk_mb": inspected(disk_mb)} if stage in HOLDS else {}
+        return asked | ({"head_cores": self.threads(stage)} if local else {})
 
     # --- minutes ---
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from overtrain.config.catalogue import Catalogue
 from overtrain.planning.calibration import NOTHING, Calibration
-from overtrain.planning.work import RULES, Wildcards, Work
+from overtrain.planning.work import MB, RULES, Wildcards, Work
 
-MB = 1e6
-SHARED = ("corpus", "model", "task", "recipe")  # wildcards that jobs of the same cost share
+SHARED = ("corpus", "part", "model", "task", "recipe")  # wildcards that jobs of the same cost share
 POINTS = ("pretrain", "download_checkpoint")  # rules whose cost also depends on the checkpoint
 ALL = (*SHARED, "checkpoint")
 
@@ -60,7 +59,8 @@ class Estimator:
     def seconds(self, work: Work, gpus: int) -> float:
         """On so many GPUs: products, or what bounds them, shared by all; the rest one by one."""
         own, devices = self.hardware, max(1, gpus)
-        beside = work.host / own.noise + work.moved / own.disk + work.downloaded / own.network
+        beside = work.host / own.noise + work.tokenised / own.tokenise
+        beside += work.moved / own.disk + work.downloaded / own.network
         if not work.kind:
             return beside
         measured = self.calibration.rate(work.kind, work.model, gpus)

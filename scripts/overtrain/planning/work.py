@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from overtrain.config.catalogue import Catalogue
-from overtrain.config.corpora import HubCorpus
+from overtrain.config.corpora import TOKEN_BYTES
 from overtrain.config.judges import LocalJudge, ServedJudge
 from overtrain.config.models import PretrainedModel
 from overtrain.config.tasks import Classification
@@ -25,8 +25,7 @@ QUESTION = 900  # tokens a judge is asked: 300 of template, 100 of instruction, 
 ORDERS = 2  # that a judge sees two answers in
 ANSWERED = 0.5  # of the new tokens that an answer may have: what the cache holds on average
 VLLM_BATCH = 256  # sequences that vLLM decodes at a time
-TOKEN = 2  # bytes of a corpus's token
-FILE, TEXT = 160e6, 2.0  # tokens of a file of C4, and its compressed bytes for each: 319 MB
+MB = 1e6
 
 Precision = Literal["bf16", "tf32", "fp32"]
 
@@ -46,6 +45,7 @@ class Work:
     decoded: float = 0  # bytes of GPU memory that generation reads
     layers: float = 0  # layers that steps of generation go through, one after the other
     host: float = 0  # numbers of noise that the host draws
+    tokenised: float = 0  # tokens, by each thread
     moved: float = 0  # bytes to and from the disk
     downloaded: float = 0  # bytes
     kept: float = 0  # bytes of outputs
@@ -78,16 +78,24 @@ def of(*rules: str) -> Callable[[Rule], Rule]:
 # --- text and checkpoints -------------------------------------------------------------------------
 
 
+@of("download_text")
+def download_text(catalogue: Catalogue, names: Wildcards) -> Work:
+    size = MB * catalogue.of_hub(names.corpus).texts_mb(names.part)
+    return Work(temporary=size, downloaded=size)
+
+
+@of("tokenise")
+def tokenise(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Its threads share a part's files."""
+    size = MB * catalogue.of_hub(names.corpus).shards_mb(names.part)
+    threads = catalogue.settings.resources.tokenise.threads
+    return Work(temporary=size, tokenised=size / TOKEN_BYTES / threads)
+
+
 @of("build_corpus")
 def corpus(catalogue: Catalogue, names: Wildcards) -> Work:
-    """Two bytes a token. A source is read until there are enough, at least one file of it."""
-    own = catalogue.settings.corpora[names.corpus]
-    if not isinstance(own, HubCorpus):
-        return Work()  # the text of installed packages is small
-    wanted = own.train_tokens * own.held_out / (own.held_out - 1)
-    read = max(FILE, min(own.source.file_count * FILE, wanted))
-    kept = min(own.train_tokens, read) + read / own.held_out
-    return Work(kept=TOKEN * kept, downloaded=TEXT * read)
+    size = MB * catalogue.settings.corpora[names.corpus].disk_mb
+    return Work(kept=size, moved=2 * size)
 
 
 @of("download_checkpoint")
