@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rule_files import rules_of
 
-from overtrain.config.asked import Ask
+from overtrain.planning.asked import Ask
 from overtrain.config.files import load
 from overtrain.configuration import catalogue_of
 

@@ -76,6 +76,7 @@ def jobs_of(workflow: Workflow) -> Jobs:
                 minutes=number_of(asked, "runtime"),
                 disk_mb=number_of(asked, "disk_mb"),
                 mem_mb=number_of(asked, "mem_mb"),
+                priority=dag.priority(job),
                 retries=job.restart_times,
                 local=job.rule.name in workflow._localrules or job.rule.norun,
                 group=None if group is None else id(group),

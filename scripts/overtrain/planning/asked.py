@@ -22,16 +22,8 @@ from overtrain.planning.stages import FOLLOWERS, FOLLOWING, STAGES, jobs_of
 
 Asked = int | Callable[..., int]  # a number, or what Snakemake calls with wildcards (and attempt)
 Stage = str | Callable[[str], Resources]  # its name, or a function of the model's
-HOLDS = (
-    "corpus",
-    "pretrain",
-    "finetune",
-    "finetune_instruct",
-    "generate",
-    "benchmarks",
-    "download",
-)
-# The stages whose jobs hold much on the disk. Others have the profile's default.
+# Stages whose jobs hold much on the disk; others have the profile's default.
+HOLDS = {"pretrain", "finetune", "finetune_instruct", "generate", "benchmarks", "download"}
 LEAST_DISK = 100  # MB, beside what is computed: logs and the like
 SPARE = 2  # retries for what fails for other reasons than its limit
 
@@ -75,7 +67,9 @@ class Ask:
 
         asked = {key: self._of(stage, key) for key in ("mem_mb", "gpu")}
         asked |= {"runtime": inspected(runtime)}
-        asked |= {"disk_mb": inspected(disk_mb)} if stage in HOLDS else {}
+        asked |= (
+            {"disk_mb": inspected(disk_mb)} if isinstance(stage, str) and stage in HOLDS else {}
+        )
         return asked | ({"head_cores": self.threads(stage)} if local else {})
 
     # --- minutes ---

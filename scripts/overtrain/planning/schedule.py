@@ -1,7 +1,8 @@
 """How long a plan takes on so many GPUs, and the disk it takes meanwhile: list scheduling.
 
-Whenever something ends, what is ready starts as far as GPUs and disk suffice, the longest remaining
-path first (Graham 1969: at most twice the shortest schedule, with jobs of one GPU). Queues, failed
+Whenever something ends, what is ready starts as far as GPUs and disk suffice: by Snakemake's
+priority, then the longest remaining path first (Graham 1969: at most twice the shortest schedule,
+with jobs of one GPU and no priorities). Queues, failed
 attempts and the borders of nodes are not in it. Downloads come one after the other. What needs no
 GPU always has a place.
 """
@@ -48,6 +49,7 @@ class Piece:
     """A unit with its costs. needs: places of the pieces before it; bytes as in `Work`."""
 
     load: Load
+    priority: float
     seconds: float
     needs: frozenset[int]
     removes: frozenset[int]  # pieces whose temporary outputs it reads, itself among them
@@ -67,6 +69,7 @@ def pieces_of(jobs: Jobs, costs: dict[int, Cost], disk_mb: int | None) -> list[P
         found.append(
             Piece(
                 Load(unit.gpus, min(bound, disk_of(unit)), any(w.downloaded for w in works)),
+                max(job.priority for job in unit.jobs),
                 sum(max(costs[job.number].wall for job in level) for level in unit.levels),
                 frozenset(place_of[n] for n in before) - {place},
                 frozenset(reads | {place}),
@@ -104,10 +107,11 @@ def schedule(
             unread[other] += 1
     paths = remaining(pieces, readers)
     waiting = [len(piece.needs) for piece in pieces]
-    ready: dict[Load, list[tuple[float, int]]] = defaultdict(list)
+    rank = [(-piece.priority, -path) for piece, path in zip(pieces, paths, strict=True)]
+    ready: dict[Load, list[tuple[tuple[float, float], int]]] = defaultdict(list)
     for place, count in enumerate(waiting):
         if not count:
-            heapq.heappush(ready[pieces[place].load], (-paths[place], place))
+            heapq.heappush(ready[pieces[place].load], (rank[place], place))
     running: list[tuple[float, int]] = []
     now, free, held, downloads = 0.0, gpus, 0.0, 0
     disk = peak = there
@@ -139,7 +143,7 @@ def schedule(
         for reader in readers[place]:
             waiting[reader] -= 1
             if not waiting[reader]:
-                heapq.heappush(ready[pieces[reader].load], (-paths[reader], reader))
+                heapq.heappush(ready[pieces[reader].load], (rank[reader], reader))
     return Schedule(gpus, now, peak)
 
 
