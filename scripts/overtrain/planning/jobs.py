@@ -20,9 +20,7 @@ class Planned:
     gpus: int = 0
     minutes: int = 0
     disk_mb: int = 0
-    mem_mb: int = 0
     priority: float = 0
-    retries: int = 0
     local: bool = False
     group: object = None
     benchmark: str | None = None
