@@ -8,6 +8,7 @@ mean what they mean to `snakemake`.
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +47,9 @@ def found(arguments: list[str]) -> Found:
 
     executed, Workflow.execute = Workflow.execute, build
     try:
-        parser, options = cli.parse_args(["--dry-run", "--quiet=all", *arguments])
-        done = cli.args_to_api(options, parser)
+        with redirect_stdout(sys.stderr):  # a dry run's log goes to the one, a run's to the other
+            parser, options = cli.parse_args(["--dry-run", "--quiet=all", *arguments])
+            done = cli.args_to_api(options, parser)
     finally:
         Workflow.execute = executed
     if not (done and built):

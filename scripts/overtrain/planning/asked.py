@@ -123,7 +123,7 @@ class Ask:
             own, need = self._job(rule, names)
             lost = own.runtime + (need.state_seconds or 0) / 60  # to start, to read and write
             room = self.limit - self.following(rule, names) - lost
-            if room > 0:
+            if room > 0 and self.whole(own, need) > room + lost:
                 most = max(most, math.ceil((self.whole(own, need) - own.runtime) / room))
         return most - 1 + SPARE
 

@@ -53,9 +53,9 @@ def summary(plan: Plan) -> list[str]:
 
 
 def schedules_table(schedules: dict[int, Schedule | None]) -> list[list[str]]:
-    rows = [["GPUs", "days", "most disk, GB"]]
+    rows = [["GPUs", "time", "most disk, GB"]]
     for gpus, own in schedules.items():
-        cells = [f"{own.seconds / DAY:,.2f}", f"{own.peak / GB:,.1f}"] if own else ["too few", ""]
+        cells = [duration(own.seconds), f"{own.peak / GB:,.1f}"] if own else ["too few", ""]
         rows.append([f"{gpus:,}", *cells])
     return rows
 
@@ -90,6 +90,13 @@ def figures_table(rows: Iterable[Row], spent: bool) -> list[list[str]]:
         own += [hours(row.own_expected), hours(row.own_asked)]
         cells.append(own + ([f"{row.done:,}", hours(row.spent)] if spent else []))
     return cells
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that there is one of."""
+    units = {"days": DAY, "hours": 3600, "minutes": 60}
+    name = next((name for name, size in units.items() if seconds >= size), "minutes")
+    return f"{seconds / units[name]:,.1f} {name}"
 
 
 def hours(value: float) -> str:

@@ -7,6 +7,7 @@ figures, tasks) compute nothing to speak of.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -25,7 +26,8 @@ QUESTION = 900  # tokens a judge is asked: 300 of template, 100 of instruction, 
 ORDERS = 2  # that a judge sees two answers in
 ANSWERED = 0.5  # of the new tokens that an answer may have: what the cache holds on average
 VLLM_BATCH = 256  # sequences that vLLM decodes at a time
-MB = 1e6
+FREE = 0.85  # of a GPU's memory, which stacks may take (scripts/job.py)
+MB, GB = 1e6, 1e9
 
 Precision = Literal["bf16", "tf32", "fp32"]
 
@@ -137,7 +139,8 @@ def pretrain(catalogue: Catalogue, names: Wildcards) -> Work:
 def finetune(catalogue: Catalogue, names: Wildcards) -> Work:
     """Every run of a sweep: 6 N a token, and AdamW's traffic, which small batches do not hide.
 
-    After each epoch the validation split is scored. Done stacks are kept as its state.
+    After each epoch the validation split is scored. Its state is that of the stack in training,
+    and two lie there while one replaces the other; stacks that are done are the output's bytes.
     """
     settings, (_, size) = catalogue.settings, pretrained(catalogue, names.model)
     recipe, task = settings.recipes[names.recipe], settings.tasks[names.task]
@@ -147,15 +150,18 @@ def finetune(catalogue: Catalogue, names: Wildcards) -> Work:
     flops = examples.train * length * size.training(length, learned)
     flops += examples.validation * choices * length * size.forward(length, scored)
     steps = -(-examples.train // recipe.batch_size)
-    changes = runs * SNAPSHOTS * BFLOAT16 * size.weights
+    changes = SNAPSHOTS * BFLOAT16 * size.weights  # of a run
+    room = FREE * GB * settings.hardware.memory_gb
+    stacks = math.ceil(runs / max(1, room // ((STATE + FLOAT32) * size.weights + changes)))
+    state = math.ceil(runs / stacks) * (STATE * size.weights + changes)
     return Work(
         kind="sweep",
         model=names.model,
         flops=runs * recipe.epochs * flops,
         traffic=runs * recipe.epochs * steps * UPDATE * size.weights,
-        temporary=changes,
-        state=changes,
-        scratch=changes,
+        temporary=runs * changes,
+        scratch=2 * state,
+        state=state,
         whole=False,
     )
 
