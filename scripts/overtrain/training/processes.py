@@ -25,7 +25,7 @@ from overtrain import PipelineError
 from overtrain.data.workers import die_with_parent
 
 SAVING = 280  # seconds that processes asked to end have for their step and their state
-ERROR = "error.txt"  # beside a plan: the line that ended one of its processes
+PARENT, ERROR = "parent.txt", "error.txt"  # beside a plan: torchrun's id; the line that ended it
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def gpus_for(rule: str, asked: int, visible: int) -> int:
 
 
 def launch(module: str, plan: dict, count: int, threads: int, **variables: str) -> None:
-    """Run `module` in `count` processes that torchrun starts, to their end; each reads its `part`.
+    """Run `module`, which does its `own_part`, in `count` processes that torchrun starts.
 
     plan: what to do, for json; threads: of all together; variables: of their environment.
     """
@@ -65,30 +65,33 @@ def launch(module: str, plan: dict, count: int, threads: int, **variables: str) 
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc-per-node={count}", f"--shutdown-timeout={SAVING}"]
         command += ["-m", module, str(path)]
+
+        def begin() -> None:
+            die_with_parent()
+            path.with_name(PARENT).write_text(str(os.getpid()))
+
+        environment = {**os.environ, **own, **variables}
         with (
-            subprocess.Popen(
-                command, env=os.environ | own | variables, preexec_fn=die_with_parent
-            ) as process,
+            subprocess.Popen(command, env=environment, preexec_fn=begin) as process,
             on_terminate(process.terminate),
         ):
             status = process.wait()
         if status:
             error = path.with_name(ERROR)
-            raise PipelineError(
-                error.read_text()
-                if error.exists()
-                else "a training process failed; its message stands above"
-            )
+            known = error.read_text() if error.exists() else ""
+            raise PipelineError(known or "a training process failed; its message stands above")
 
 
 @contextmanager
-def part() -> Iterator[dict]:
+def own_part() -> Iterator[dict]:
     """The plan, in one of the processes that `launch` started; the line of an error is left to it.
 
     The process group ends with the block.
     """
-    die_with_parent()
     path = Path(sys.argv[1])
+    die_with_parent()
+    if os.getppid() != int(path.with_name(PARENT).read_text()):  # it died while this one started
+        sys.exit("the job that started this process is gone")
     try:
         yield json.loads(path.read_text())
     except PipelineError as error:

@@ -19,22 +19,27 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
 from overtrain import PipelineError
-from overtrain.records.provenance import whole_file
+from overtrain.records.provenance import whole_file, write_json
 
 IDENTITY = "identity.json"  # of a state's folder: what it is a state of
 COMPLETE = "complete.json"  # written last: a state without it is half of one
 
 
+def read_identity(state: Path) -> dict:
+    """What the folder is a state of; empty if there is none."""
+    path = state / IDENTITY
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def prepare_state(state: Path, identity: dict) -> None:
     """An empty folder `state`, or that of an earlier attempt at what `identity` describes."""
-    path = state / IDENTITY
     known = json.dumps(identity, sort_keys=True)
-    if not path.exists() or path.read_text() != known:
+    if json.dumps(read_identity(state), sort_keys=True) != known:
         if state.exists():
             print("a state of other settings was found and is discarded")
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
-        path.write_text(known)
+        write_json(state / IDENTITY, identity)
 
 
 def save_state(path: Path, content: dict) -> None:
@@ -74,7 +79,7 @@ def last_state(state: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def link(source: str, target: str) -> None:
+def link(source: Path, target: Path) -> None:
     """A hard link, which costs no disk; a copy where there are none."""
     try:
         os.link(source, target)

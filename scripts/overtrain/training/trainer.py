@@ -32,7 +32,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from overtrain.records.provenance import write_json
-from overtrain.training.processes import Processes, Saving, launch, part, saving_states
+from overtrain.training.processes import Processes, Saving, launch, own_part, saving_states
 from overtrain.training.states import complete, last_state, remove_states, told_of_full_disk
 
 EXAMPLES, WEIGHTS, LOSSES = "examples", "trained.safetensors", "losses.json"  # of a state's folder
@@ -78,7 +78,7 @@ def in_processes(module: str, run: dict, processes: Processes, data: Dataset, st
 
 def take_part(train: Callable[[dict, Processes, Dataset, Path], Trained]) -> None:
     """Be one of the processes; train: from its `run`, data and state."""
-    with part() as run:
+    with own_part() as run:
         processes, state = Processes(**run.pop("processes")), Path(run.pop("state"))
         data = load_from_disk(str(state / EXAMPLES), keep_in_memory=False)
         with told_of_full_disk(state):
