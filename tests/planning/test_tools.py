@@ -43,6 +43,15 @@ def test_a_figure_s_jobs_are_those_of_a_dry_run_and_nothing_is_started(repositor
     }
 
 
+def test_what_is_done_is_not_planned_again_and_its_benchmark_file_is_read(repository):
+    task = "results/tasks/same_docstring/train.parquet"
+    run(repository, "-m", "snakemake", "--cores", "1", *OVERLAYS, "--", task)
+    told = run(repository, "tools/plan", "--spent", *OVERLAYS, "--", "fig05")
+    assert "Spent by 1 jobs that have run: 0.00 GPU-hours" in told
+    (row,) = (line.split() for line in told.splitlines() if line.startswith("prepare_task"))
+    assert row[:2] == ["prepare_task", "0"]
+
+
 def test_groups_ask_for_what_snakemake_asks_of_a_cluster(monkeypatch):
     """GPUs, minutes and disk of every job and group of two figures at the papers' scale."""
     monkeypatch.syspath_prepend(ROOT / "tools" / "plan")

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from configuration import ROOT, at_scale, catalogue_of
+from configuration import ROOT, at_scale, catalogue_of, changed
 from rule_files import rules_of
 
 from overtrain.planning.calibration import Calibration, Piece
@@ -67,6 +67,16 @@ def test_a_choice_has_logits_at_its_answer_alone(estimator):
     learned, scored = 4900 * 20 * 3 * forward, 500 * 6 * 20 * forward
     need = estimator.need("finetune", sweep("trec"), 1)
     assert need.work.flops == pytest.approx(81 * 4 * (learned + scored))
+
+
+def test_a_loss_on_the_whole_text_has_logits_everywhere_in_training():
+    trunk, head = 6 * (4 * 384**2 + 3 * 384 * 1536), 50304 * 384
+    answer = 2 * (trunk + 0.1 * head) + 2 * 6 * 384 * 20
+    learned, scored = 4900 * 20 * 3 * (answer + 0.9 * 2 * head), 500 * 6 * 20 * answer
+    own = Estimator(catalogue_of(changed("tasks.trec.loss_on", "all")))
+    assert own.need("finetune", sweep("trec"), 1).work.flops == pytest.approx(
+        81 * 4 * (learned + scored)
+    )
 
 
 def test_an_evaluation_scores_the_base_and_two_snapshots_of_each_run(estimator):
