@@ -25,7 +25,7 @@ rule prepare_prompts:
 
 # What reads a run's weights is one group: a cluster runs it as one job on one GPU, one link after the other. The
 # group's name is all that the scheduler shows of it (squeue's comment), so it says which run.
-EVALUATED_RUN = "instruct_run/{model}/{checkpoint}/{task}/{recipe}/{run}"
+EVALUATED_RUN = "instruct_run,{model},{checkpoint},{task},{recipe},{run}"
 
 
 rule generate_responses:
