@@ -45,7 +45,9 @@ rule generate_responses:
     group:
         EVALUATED_RUN
     conda:
-        "../envs/vllm.yaml" if catalogue.settings.evaluations.alpaca.backend == "vllm" else "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml"
+        if catalogue.settings.evaluations.alpaca.backend == "vllm"
+        else "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
     resources:
         **ask("generate"),
