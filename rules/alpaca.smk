@@ -45,7 +45,9 @@ rule generate_responses:
     group:
         EVALUATED_RUN
     conda:
-        "../envs/vllm.yaml" if catalogue.settings.evaluations.alpaca.backend == "vllm" else "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml"
+        if catalogue.settings.evaluations.alpaca.backend == "vllm"
+        else "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
     resources:
         **ask("generate"),
@@ -85,11 +87,7 @@ rule evaluate_alpaca:
         "../envs/vllm.yaml" if catalogue.judge.kind == "vllm" else "../envs/judge.yaml"
     threads: ask.threads(judging)
     resources:
-        **ask(
-            judging,
-            runtime=lambda wildcards, attempt: catalogue.judging_minutes(wildcards.model, attempt),
-            local=judged_on_head,
-        ),
+        **ask(judging, local=judged_on_head),
     params:
         config=lambda wildcards: catalogue.alpaca_slice(wildcards.model, wildcards.recipe),
     script:

@@ -18,6 +18,7 @@ rule finetune:
         "results/logs/finetune/{model}/{checkpoint}/{task}/{recipe}.log",
     benchmark:
         "results/benchmarks/finetune/{model}/{checkpoint}/{task}/{recipe}.tsv"
+    retries: ask.retries("finetune")
     group:
         SWEEP
     conda:

@@ -221,6 +221,34 @@ def test_a_hub_that_is_down_is_one_line(root: Path) -> None:
     assert not (root.parent / "pins.json").exists()
 
 
+OFFLINE = """
+import os, subprocess, sys
+import datasets, huggingface_hub
+from overtrain.hub import client
+
+assert client.revisions(client.api(), "openai/gsm8k", "dataset")
+client.stay_offline()
+for ask in (
+    lambda: client.revisions(client.api(), "openai/gsm8k", "dataset"),
+    lambda: datasets.load_dataset("openai/gsm8k", "main"),
+):
+    try:
+        ask()
+        print("asked")
+    except (huggingface_hub.errors.OfflineModeIsEnabled, ConnectionError) as error:
+        print("offline")
+child = "import huggingface_hub.constants as c; print(c.HF_HUB_OFFLINE)"
+subprocess.run([sys.executable, "-c", child], check=True)
+"""
+
+
+def test_a_job_that_stays_offline_asks_nobody(root: Path, tmp_path: Path) -> None:
+    with serve(root, REFS) as server:
+        done = run_on_hub(server, tmp_path / "h", OFFLINE)
+    assert sorted(done.stdout.split()) == ["True", "offline", "offline"], done.stderr
+    assert len(server.requests) == 1  # the one before
+
+
 PIN = """
 import json, sys
 from overtrain import PipelineError

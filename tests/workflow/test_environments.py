@@ -9,6 +9,8 @@ imported, the code outside definitions.
 
 import ast
 import re
+import shlex
+import subprocess
 import sys
 from functools import cache
 from importlib import metadata
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from rule_files import rules_of
+from snakemake.cli import parse_args
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -256,3 +259,26 @@ def test_the_lock_is_what_is_installed_and_holds_all_that_is_required():
     assert required <= set(LOCK)
     used = set().union(*(needs(ROOT / "scripts" / script) for script, _ in rules().values()))
     assert used <= required
+
+
+def test_the_containers_script_can_be_read_and_names_what_is_there():
+    text = (ROOT / "envs" / "overtrain.def").read_text()
+    head, *parts = re.split(r"^%(\w+)\n", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert re.findall("^(Bootstrap|From): (.+)$", head, re.MULTILINE)[0] == ("Bootstrap", "docker")
+    assert set(sections) == {"files", "post", "environment", "runscript", "help"}
+    *copied, _ = sections["files"].split()
+    assert all((ROOT / name).exists() for name in copied)
+    needed = {"Snakefile", "config.yaml", "rules", "scripts", "studies", "envs", "profiles"}
+    assert needed <= set(copied)
+    for name in ("post", "environment", "runscript"):
+        subprocess.run(["sh", "-n"], input=sections[name], text=True, check=True)
+    lock = re.search(r"pip install -r (\S+)", sections["post"])
+    assert lock and (ROOT / lock[1]).exists()
+    commands = re.findall(r"^ +snakemake (.*)$", sections["post"], re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        _, options = parse_args(shlex.split(command))
+        assert options.conda_create_envs_only
+        assert options.targets == ["all_figures", "all_tables"]
+        assert all(path.exists() for path in map(ROOT.joinpath, options.configfile))

@@ -16,13 +16,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from test_environments import ENVIRONMENTS, ROOT, environment, rules
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from overtrain.data import tokenizer
+from overtrain.measuring.judges import open_judge
+from overtrain.measuring.verdicts import FIRST, SECOND, Question
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -219,12 +227,12 @@ def run(python: Path, folder: Path, *arguments: object) -> str:
         "OMP_NUM_THREADS": "1",
         "TORCHDYNAMO_DISABLE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_USE_AOT_COMPILE": "0",
     }
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    own["PATH"] = f"{python.parent}:{kept['PATH']}"  # of the command vllm
     command = [str(part) for part in (python, *arguments)]
     done = subprocess.run(command, cwd=folder, env=kept | own, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
@@ -308,3 +316,120 @@ def test_vllm_answers_and_scores_as_transformers_does(
                 k: v for k, v in other.items() if k not in numbers
             }
             assert [row[k] for k in numbers] == pytest.approx(list(numbers.values()), nan_ok=True)
+
+
+# --- weights and a judge --------------------------------------------------------------------------
+
+TEXT = "The quick brown fox jumps over the lazy dog; 12 % of it, twice."
+CHAT = (
+    "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}: {% endif %}"
+)
+
+# Prints what the environment's transformers makes of a model's folder, and what vLLM does.
+READ = """
+import json, os, sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder, text = sys.argv[1:]
+ids = AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False).input_ids
+with torch.inference_mode():
+    logits = AutoModelForCausalLM.from_pretrained(folder)(torch.tensor([ids])).logits[0]
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+from vllm import LLM, SamplingParams
+model = LLM(folder, dtype="float32", enforce_eager=True)
+how = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
+(answer,) = model.generate([{"prompt_token_ids": ids}], how)
+of_vllm = [p[i].logprob for p, i in zip(answer.prompt_logprobs[1:], ids[1:], strict=True)]
+print("found:", json.dumps({"ids": ids, "logits": logits.tolist(), "logprobs": of_vllm}))
+"""
+
+# Prints the verdicts of a judge that the job itself serves.
+JUDGE = """
+import json, sys
+sys.path.insert(0, "scripts")
+from overtrain.measuring.judges import open_judge
+from overtrain.measuring.verdicts import FIRST, SECOND, Question
+
+settings, questions = json.loads(sys.argv[1])
+with open_judge("served", settings) as judge:
+    verdicts = dict(judge.ask([Question(*question) for question in questions]))
+print("found:", json.dumps([[verdicts[i].choice, verdicts[i].raw] for i in sorted(verdicts)]))
+"""
+
+
+def said(printed: str) -> Any:
+    """What a script found, after what libraries have to say."""
+    return json.loads(re.findall("^found: (.*)$", printed, re.MULTILINE)[-1])
+
+
+def tiny(kind: str, folder: Path, context: int = 128) -> PreTrainedModel:
+    """A random model of characters, saved as the pipeline saves its own."""
+    torch.manual_seed(0)
+    settings = AutoConfig.for_model(
+        kind,
+        vocab_size=96,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=context,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=0,
+        initializer_range=0.2,
+        rope_theta=5000.0,  # not the default: newer versions write it into rope_parameters
+    )
+    model = AutoModelForCausalLM.from_config(settings)
+    model.save_pretrained(folder)
+    tokenizer.characters().save(folder)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["olmo", "olmo2", "llama"])
+@torch.inference_mode()
+def test_weights_of_the_locks_transformers_are_read_by_vllms(kind: str, vllm: Path, tmp_path: Path):
+    assert environment("vllm")["transformers"] != metadata.version("transformers")
+    model = tiny(kind, tmp_path)
+    found = said(run(vllm, tmp_path, "-c", READ, tmp_path, TEXT))
+    ids = torch.tensor([AutoTokenizer.from_pretrained(tmp_path)(TEXT).input_ids[: len(TEXT)]])
+    assert found["ids"] == ids[0].tolist()
+    logits = model(ids).logits[0]
+    torch.testing.assert_close(torch.tensor(found["logits"]), logits, rtol=0, atol=1e-5)
+    own = logits.log_softmax(-1)[:-1].gather(1, ids[0, 1:, None])[:, 0]
+    torch.testing.assert_close(torch.tensor(found["logprobs"]), own, rtol=0, atol=1e-4)
+
+
+def test_a_judge_that_the_job_serves_says_what_a_local_one_does(vllm: Path, tmp_path: Path):
+    model = tiny("llama", tmp_path, context=4096)
+    words = AutoTokenizer.from_pretrained(tmp_path)
+    m, big_m = (words(name, add_special_tokens=False).input_ids[0] for name in "mM")
+    with torch.no_grad():  # one of both is the likeliest token of all
+        row = 4 * model.lm_head.weight[m]
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[m], model.lm_head.weight[big_m] = row, -row
+    model.save_pretrained(tmp_path)
+    described = tmp_path / "tokenizer_config.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"chat_template": CHAT}))
+    shared = {
+        "model": str(tmp_path),
+        "template": "alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt",
+    }
+    served = shared | {
+        "kind": "vllm",
+        "max_model_len": 4096,
+        "startup_minutes": 10,
+        "concurrency": 2,
+        "timeout": 120,
+        "retries": 1,
+        "attempts": 1,
+        "top_logprobs": 5,
+    }
+    questions = [[f"What is {n}?", "It is so. " * n, "No." * (7 - n)] for n in range(8)]
+    found = said(run(vllm, ROOT, "-c", JUDGE, json.dumps([served, questions])))
+    with open_judge("local", shared | {"kind": "transformers", "batch_size": 4}) as judge:
+        verdicts = dict(judge.ask([Question(*question) for question in questions]))
+    assert [choice for choice, _ in found] == [verdicts[i].choice for i in range(8)]
+    assert {choice for choice, _ in found} == {FIRST, SECOND}
+    assert all(json.loads(raw)["m"] != json.loads(raw)["M"] for _, raw in found)

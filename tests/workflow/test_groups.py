@@ -43,10 +43,10 @@ def test_a_run_is_evaluated_on_one_gpu_after_it_was_trained_on_four(jobs, groups
     group = groups["instruct_run," + RUN.replace("/", ",")]
     assert rules(group) == ["generate_responses", "evaluate_benchmarks", "evaluate_c4_instruct"]
     resources = asked(group)
-    assert (resources["gpu"], resources["runtime"]) == (1, 120 + 360 + 360)
+    assert (resources["gpu"], resources["runtime"]) == (1, 38 + 66 + 27)
     trainings = [job for job in jobs if job.name == "finetune_instruct"]
     assert len(trainings) == 126
-    assert {(t.resources["gpu"], t.resources["runtime"]) for t in trainings} == {(4, 1440)}
+    assert {(t.resources["gpu"], t.resources["runtime"]) for t in trainings} == {(4, 104)}
 
 
 def test_weights_wait_in_the_room_that_their_training_gives_back(jobs, groups):
@@ -71,7 +71,8 @@ def test_a_sweep_and_what_reads_it_are_one_job(groups):
 def test_a_judge_is_asked_for_once_a_model_and_as_long_as_all_sweeps_take(jobs):
     (judging,) = (job for job in jobs if job.name == "evaluate_alpaca")
     assert len(judging.input.responses) == 126
-    assert judging.resources["runtime"] == 6 * 360 and judging.resources["gpu"] == 4
+    # 203,000 questions are 268 minutes of four GPUs; 1.5 of it, and 45 to load the judge
+    assert judging.resources["runtime"] == 447 and judging.resources["gpu"] == 4
 
 
 def test_the_scheduler_s_comment_says_which_run_or_sweep_a_job_is_of(jobs, groups):

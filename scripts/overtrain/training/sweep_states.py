@@ -26,7 +26,7 @@ class SweepStates:
     data: dict[str, str]
     minutes: float
 
-    def prepare(self, settings: dict, width: int) -> int:
+    def stack_width(self, settings: dict, width: int) -> int:
         """Runs of a stack: `width`, or less if an earlier attempt at these settings had less.
 
         How many share a stack shows in last digits, so stacks of another width are not taken.
