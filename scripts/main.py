@@ -87,5 +87,5 @@ def forget_recorded(workflow: Workflow) -> None:
     for place in [path.parent for path in KEPT.glob(f"*/{kept.IDENTITY}")]:
         paths = kept.read(place)["outputs"].values()
         unrecorded = workflow.persistence._filter_incomplete_keys(paths)
-        if ordered or not unrecorded and any(Path(path).exists() for path in paths):
+        if ordered or (not unrecorded and any(Path(path).exists() for path in paths)):
             shutil.rmtree(place)
