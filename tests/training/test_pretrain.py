@@ -151,6 +151,7 @@ except PipelineError as error:
     sys.exit(f"error: {error}")
 """
 EACH_STEP = Workers(micro_batch=8, state_minutes=0.0)
+LAST_STEP = replace(EACH_STEP, state_minutes=NEVER)
 
 
 def start(job: Pretraining, corpus: Path, folder: Path, workers: Workers) -> subprocess.Popen:
@@ -216,7 +217,7 @@ def test_no_step_is_done_twice_after_the_last(short, corpus, tmp_path, capsys):
     """The job dies before its checkpoint is written, then before it is recorded."""
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):  # at the end: its checkpoint's folder cannot be made
-        pretrain(short, EACH_STEP, corpus, tmp_path / "file/out", tmp_path / "state", {"seed": 0})
+        pretrain(short, LAST_STEP, corpus, tmp_path / "file/out", tmp_path / "state", {"seed": 0})
     found = contents(train(short, corpus, tmp_path))
     shutil.rmtree(tmp_path / "out")
     assert contents(train(short, corpus, tmp_path)) == found
