@@ -250,12 +250,11 @@ def test_a_state_of_another_text_is_discarded(killed, tmp_path, capsys):
     assert "is discarded" in said and "continuing" not in said
 
 
-def test_a_half_written_state_of_a_killed_job_does_not_stop_the_next(short, corpus, tmp_path):
-    state = tmp_path / "state"
-    state.mkdir()
-    (state / ".state.123.partial.pt").write_bytes(b"half")
-    train(short, corpus, tmp_path)
-    assert saved_step(state) == short.steps
+def test_a_half_written_state_of_a_killed_job_is_removed_by_the_next(short, corpus, tmp_path):
+    found, state = contents(train(short, corpus, tmp_path)), tmp_path / "state"
+    (state / ".state.pt.node-123.partial.pt").write_bytes(b"half")
+    assert contents(train(short, corpus, tmp_path)) == found
+    assert sorted(path.name for path in state.iterdir()) == ["identity.json", "state.pt"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
@@ -363,8 +362,6 @@ def test_a_damaged_shard_is_named_before_training(short, corpus, tmp_path):
     shard = (
         broken / json.loads((broken / MANIFEST).read_text())["splits"]["train"]["shards"][0]["file"]
     )
-    content = bytearray(shard.read_bytes())
-    content[100] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(PipelineError, match=f"{shard.name}: differs from its hash"):
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(PipelineError, match=f"{shard.name}: has .* bytes"):
         train(short, broken, tmp_path)

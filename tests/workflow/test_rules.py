@@ -35,6 +35,17 @@ def test_every_rule_names_its_files_and_has_a_log_an_environment_and_resources()
         assert set(dict(rule.params.items())) == {"config"}, rule.name
 
 
+def test_what_runs_on_the_head_node_says_its_threads_and_fits():
+    rules = [rule for rule in rules_of(ROOT) if rule.script]
+    local = {rule.name for rule in rules if rule.name in rule.workflow._localrules}
+    assert {"check_sources", "download_checkpoint", "prepare_task", "figure"} <= local
+    for rule in rules:
+        assert ("head_cores" in set(rule.resources)) == (rule.name in local), rule.name
+        if rule.name in local:
+            asked = rule.resources["head_cores"].value
+            assert asked == rule.resources["_cores"].value <= 2, rule.name
+
+
 def test_a_stage_asks_for_what_the_configuration_says_and_again_as_long_each_attempt(ask):
     asked = ask("finetune")
     assert {k: v for k, v in asked.items() if k != "runtime"} == {"mem_mb": 96000, "gpu": 1}

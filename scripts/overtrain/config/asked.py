@@ -27,11 +27,15 @@ class Ask:
         return self._of(stage, "threads")
 
     def __call__(
-        self, stage: str | Callable[[str], Resources], runtime: Asked | None = None
+        self,
+        stage: str | Callable[[str], Resources],
+        runtime: Asked | None = None,
+        local: bool = False,
     ) -> dict[str, Asked]:
         """Memory, minutes, GPUs and, of stages by size, disk; runtime: if not the stage's.
 
-        Each further attempt has the stage's minutes once more.
+        Each further attempt has the stage's minutes once more. local: of a rule that runs on the
+        head node, whose threads a cluster's profile bounds as `head_cores`.
         """
         minutes = self._of(stage, "runtime")
 
@@ -39,7 +43,8 @@ class Ask:
             return attempt * (minutes(wildcards) if callable(minutes) else minutes)
 
         keys = ("mem_mb", "gpu", "disk_mb") if stage in SIZED else ("mem_mb", "gpu")
-        return {key: self._of(stage, key) for key in keys} | {"runtime": runtime or growing}
+        asked = {key: self._of(stage, key) for key in keys} | {"runtime": runtime or growing}
+        return asked | ({"head_cores": self.threads(stage)} if local else {})
 
     def _of(self, stage: str | Callable[[str], Resources], key: str) -> Asked:
         if isinstance(stage, str) and stage not in SIZED:

@@ -39,6 +39,8 @@ class OfInstructionTuning(OfSize, OfTraining):
 class AllResources(Section):
     """By stage; of released models also by size, which is a model's `size`."""
 
+    download_text: Resources
+    tokenise: Resources
     corpus: Resources
     task: Resources
     pretrain: OfPretraining

@@ -36,12 +36,13 @@ from overtrain.model.losses import TaskSplit, sequence_losses, target_positions
 from overtrain.model.memory import Room, stack_width
 from overtrain.model.olmo import Olmo, load_tensors, read_architecture
 from overtrain.model.snapshots import Snapshot
+from overtrain.records.kept import link
 from overtrain.records.measurements import row
 from overtrain.records.provenance import seed_of, whole_folder
 from overtrain.training.optimizer import FlatAdamW
 from overtrain.training.processes import saving_states
 from overtrain.training.schedule import fraction
-from overtrain.training.states import link, told_of_full_disk
+from overtrain.training.states import told_of_full_disk
 from overtrain.training.sweep_states import StackStates, SweepFolders
 
 
