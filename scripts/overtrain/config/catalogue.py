@@ -17,7 +17,7 @@ from overtrain.config.benchmarks import Suite
 from overtrain.config.corpora import HubCorpus
 from overtrain.config.hub import CHECKPOINTS, is_local
 from overtrain.config.judges import AnyJudge, OfTheHub
-from overtrain.config.models import Checkpoint, PretrainedModel, ReleasedModel
+from overtrain.config.models import Checkpoint, ReleasedModel
 from overtrain.config.resources import Resources
 from overtrain.config.section import dumps
 from overtrain.config.settings import Settings
@@ -290,18 +290,6 @@ class Catalogue:
         """A released model is hundreds of times larger than one that is pre-trained here."""
         own = self.settings.resources
         return own.perturb_released if self.study_of(model) == "released" else own.perturb
-
-    def pretraining_minutes(self, model: str, checkpoint: str, attempt: int) -> int:
-        """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""
-        own = self.settings.models[model]
-        assert isinstance(own, PretrainedModel)
-        expected = self.checkpoint(model, checkpoint).tokens / own.tokens_per_second / 60
-        limit = self.settings.resources.pretrain.runtime
-        return min(limit, round(attempt * (30 + 1.5 * expected)))
-
-    def judging_minutes(self, model: str, attempt: int) -> int:
-        """Minutes to ask for: those of a sweep for each checkpoint of the model."""
-        return attempt * len(self.checkpoints(model)) * self.settings.resources.judge.runtime
 
     @cached_property
     def absent(self) -> dict[str, str]:

@@ -37,7 +37,9 @@ DESCRIPTION = (
     "special_tokens_map.json",
     "tokenizer*",
 )
-TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+# Either is a tokenizer: all of it, or SentencePiece's model and the class that says how it is read.
+TOKENIZERS = ({"tokenizer.json"}, {"tokenizer.model", "tokenizer_config.json"})
+SAMPLE = "A sample: 12.5 % of naïve text,  on two\nlines."
 SAFETENSORS, PICKLED = "model*.safetensors", "pytorch_model*.bin"
 
 
@@ -80,6 +82,7 @@ def download_checkpoint(
         digests = {name: source.fetch(name, place / name) for name in (*described, *indices)}
         if architectures is not None:
             check_architecture(place / "config.json", architectures, what)
+        check_tokenizer(place, what)
         for index in indices:
             check_index(place / index, weights, f"{what}, {index}")
         digests |= {name: source.fetch(name, place / name) for name in weights}
@@ -193,10 +196,12 @@ def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[
     names = sorted(names)
     described = [n for n in names if any(fnmatch(n, pattern) for pattern in DESCRIPTION)]
     kind = next((k for k in (SAFETENSORS, PICKLED) if any(fnmatch(n, k) for n in names)), None)
-    if "config.json" not in described or not {*TOKENIZERS} & {*described} or kind is None:
+    tokenizer = any(files <= {*described} for files in TOKENIZERS)
+    if "config.json" not in described or not tokenizer or kind is None:
+        choices = " or ".join(" with ".join(sorted(files)) for files in TOKENIZERS)
         raise PipelineError(
-            f"{what}: needs config.json, {' or '.join(TOKENIZERS)}, and {SAFETENSORS} or "
-            f"{PICKLED}; it has {', '.join(names)}"
+            f"{what}: needs config.json, {choices}, and {SAFETENSORS} or {PICKLED}; "
+            f"it has {', '.join(names)}"
         )
     weights = [n for n in names if fnmatch(n, kind)]
     return described, weights, [n for n in names if fnmatch(n, f"{kind}.index.json")]
@@ -236,6 +241,36 @@ def check_architecture(path: Path, known: Iterable[str], what: str) -> None:
     if found not in known:
         raise PipelineError(
             f"{what}: model_type of config.json is {found!r}; it must be one of {', '.join(known)}"
+        )
+
+
+def check_tokenizer(folder: Path, what: str) -> None:
+    """transformers must load it and, of a tokenizer.model alone, make the tokens that it says.
+
+    It converts that file as the class in tokenizer_config.json asks; a class that it does not know
+    gives other tokens without a word.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers and tokenizers raise what they like
+        reason = " ".join(str(error).split())
+        raise PipelineError(
+            f"{what}: transformers cannot load its tokenizer ({reason[:200]})"
+        ) from error
+    if (folder / "tokenizer.json").exists():
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    model = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    if tokenizer(SAMPLE, add_special_tokens=False).input_ids != model.encode(SAMPLE):
+        named = json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class")
+        raise PipelineError(
+            f"{what}: transformers reads tokenizer.model as other tokens than it says; "
+            f"tokenizer_class of tokenizer_config.json is {named!r}"
         )
 
 

@@ -117,7 +117,7 @@ def finetune(
     least = 16 * a.parameter_counts()["total"]  # weights, gradient, two moments in float32
     width = stack_width(probe, len(runs), room.memory, least, room.device)
     settings = {"kind": task.kind, "loss_on": task.loss_on, "recipe": asdict(recipe)}
-    width = folders.begin(settings | {"sweep": identity}, width)
+    width = folders.stack_width(settings | {"sweep": identity}, width)
     print(f"{len(runs)} runs in stacks of at most {width}")
     print(f"{len(examples)} examples of at most {examples.lengths.max()} tokens")
     stacks = [runs[start : start + width] for start in range(0, len(runs), width)]

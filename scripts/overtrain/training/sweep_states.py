@@ -37,7 +37,7 @@ class SweepFolders:
     data: dict[str, str]
     minutes: float
 
-    def begin(self, settings: dict, width: int) -> int:
+    def stack_width(self, settings: dict, width: int) -> int:
         """Runs of a stack: `width`, or less if an earlier attempt at these settings had less.
 
         How many share a stack shows in last digits, so stacks of another width are not taken.
