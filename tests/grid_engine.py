@@ -160,7 +160,7 @@ class GridEngine:
 
     def accounts(self) -> list[dict[str, str]]:
         """What is known of each job that has ended: qacct's lines."""
-        text = self.ask("qacct", "-j")
+        text = self.ask("qacct", "-j").split("Total System Usage")[0]
         found = []
         for part in text.split("=" * 62)[1:]:
             lines = (line.split(maxsplit=1) for line in part.strip().splitlines())

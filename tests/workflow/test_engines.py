@@ -89,7 +89,7 @@ def test_figures_are_made_through_the_queue(figures, engine):
     assert all((figures / name).stat().st_size for name in names)
     accounts = engine.accounts()
     assert [(a["failed"], a["exit_status"]) for a in accounts] == [("0", "0")] * 6
-    sweep = "sweep.OLMo-10K.{}.same_docstring.default"
+    sweep = "sweep.OLMo-10K.{}.same_docstring.default_evaluate_c4_evaluate_id_finetune"
     rules = ["pretrain"] * 2 + ["perturb_gaussian"] * 2
     sweeps = [sweep.format(tokens) for tokens in ("0.05M", "0.1M")]
     assert sorted(a["jobname"] for a in accounts) == sorted([*rules, *sweeps])
