@@ -38,7 +38,9 @@ rule generate_responses:
     group:
         "instruct_run"
     conda:
-        "../envs/vllm.yaml" if catalogue.settings.evaluations.alpaca.backend == "vllm" else "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml"
+        if catalogue.settings.evaluations.alpaca.backend == "vllm"
+        else "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
     resources:
         **ask("generate"),
