@@ -15,26 +15,32 @@ from snakemake.utils import min_version
 min_version("9.27.1")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+import main
 from overtrain import PipelineError
-from overtrain.config.asked import Ask
 from overtrain.config.files import check_profile, load
+from overtrain.planning import calibration
+from overtrain.planning.asked import Ask
 
 try:
     from overtrain.configuration import checked  # finds the kinds of figures, and may refuse one
 
     given, files = workflow.config_settings, workflow.overwrite_configfiles
     check_profile(sys.argv, files)
+    main.check_unlock(sys.argv)
     layers = load(Path(workflow.basedir), given.overwrite_config, files, given.config)
     targets = checked(layers.config, layers.paper_task_sets)
+    ask = Ask(targets.catalogue, calibration.read())
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
 config = layers.config  # what the scripts of jobs see
-catalogue, ask = targets.catalogue, Ask(targets.catalogue)
+catalogue = targets.catalogue
 if workflow.is_main_process:
     print(layers.told(), file=sys.stderr)
     for line in catalogue.absent.values():
         print(f"left out of all_figures and all_tables: {line}", file=sys.stderr)
+    if line := ask.beyond_limit():
+        print(line, file=sys.stderr)
 
 NAMES = "corpus model checkpoint task recipe run paper figure table experiment source suite prompts judge"
 
@@ -55,6 +61,18 @@ for stage in """
     """.split():
 
     include: f"rules/{stage}.smk"
+
+
+onstart:
+    main.begin(workflow)
+
+
+onsuccess:
+    main.end(workflow)
+
+
+onerror:
+    main.end(workflow, failed=True)
 
 
 rule all_figures:

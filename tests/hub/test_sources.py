@@ -275,6 +275,7 @@ def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
     missing["source"]["revision"] = "mian"
     chat["tokenizer"] |= {"repository": "LLM360/Amber", "revision": "ckpt_358"}
     corpora["c4"]["source"] |= {"files": "en/c4-train.{:05d}.gz", "file_count": 3}
+    corpora["c4"]["train_tokens"] = 10**6
     corpora["c4"]["tokenizer"]["hub"] |= chat["tokenizer"]
     names = [("tasks", name) for name in ("gsm8k", "tulu", "trec", "sympy_docs")]
     names.append(("corpora", "c4"))
@@ -304,7 +305,7 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
         for name, point in CONFIG["models"][model]["hub"]["checkpoints"].items():
             found = asked[f"models.{model}.hub.checkpoints.{name}"]
             assert (found["revision"], found["files"]) == (point["revision"], "checkpoint")
-    assert asked["corpora.c4.source"]["files"]["count"] == 1024
+    assert asked["corpora.c4.source"]["files"]["count"] == 880
     assert asked["corpora.c4_amber.tokenizer.hub"]["repository"] == "LLM360/Amber"
     assert asked["tasks.starcoder_python.source"]["files"] == {"folder": "python"}
     assert asked["tasks.tulu.tokenizer"]["files"] == {"names": ["tokenizer.json"]}

@@ -145,6 +145,8 @@ def test_a_released_model_with_pickled_weights_is_fetched_and_perturbed(reposito
 
 PAPER = {
     "check_sources": 1,
+    "download_text": 55 + 2,  # 880 files in parts of 16, and two of one file
+    "tokenise": 55 + 2,
     "build_corpus": 3,
     "download_checkpoint": 18,
     "prepare_task": 11 + 2,
@@ -168,18 +170,21 @@ PAPER = {
     "evaluate_c4_instruct": 756,  # ends every run's chain, shown or not
     "evaluate_c4_base": 18,
     "download_judge": 1,
-    "evaluate_alpaca": 36,
+    "evaluate_alpaca": 6,  # the checkpoints of a model together
     "aggregate": 49 + 21 + 12,
     "figure": 50 + 21 + 12,
     "all_figures": 1,
 }
-SIX_TASKS = {"build_corpus": 1, "prepare_task": 6, "pretrain": 6, "finetune": 36}
+C4 = {"download_text": 55, "tokenise": 55, "build_corpus": 1}
+SIX_TASKS = C4 | {"prepare_task": 6, "pretrain": 6, "finetune": 36}
 FIG05 = SIX_TASKS | {"evaluate_id": 36, "evaluate_c4": 36, "aggregate": 1, "figure": 1}
-FIG09 = {"build_corpus": 1, "pretrain": 3, "aggregate": 1, "figure": 1}
-FIG47 = {"build_corpus": 1, "prepare_task": 10, "pretrain": 6, "finetune": 60, "evaluate_id": 60}
+FIG09 = C4 | {"pretrain": 3, "aggregate": 1, "figure": 1}
+FIG47 = C4 | {"prepare_task": 10, "pretrain": 6, "finetune": 60, "evaluate_id": 60}
 FIG47 |= {"evaluate_c4": 60, "aggregate": 1, "figure": 1, "fig47": 1}
-FIG08 = {"build_corpus": 1, "prepare_task": 1, "pretrain": 6, "finetune": 6}
+FIG08 = C4 | {"prepare_task": 1, "pretrain": 6, "finetune": 6}
 FIG65 = {  # three released models and two of ours, six checkpoints each
+    "download_text": 57,
+    "tokenise": 57,
     "build_corpus": 3,
     "download_checkpoint": 18,
     "pretrain": 12,
@@ -188,8 +193,7 @@ FIG65 = {  # three released models and two of ours, six checkpoints each
     "figure": 1,
     "fig65": 1,
 }
-FIG11 = {  # one released model, one data set
-    "build_corpus": 1,
+FIG11 = C4 | {  # one released model, one data set
     "evaluate_c4_instruct": 126,
     "download_checkpoint": 6,
     "prepare_task": 1,
@@ -200,7 +204,7 @@ FIG11 = {  # one released model, one data set
     "generate_responses": 126,
     "evaluate_benchmarks": 126,
     "download_judge": 1,
-    "evaluate_alpaca": 6,
+    "evaluate_alpaca": 1,
     "aggregate": 1,
     "figure": 1,
     "fig11": 1,
@@ -355,7 +359,7 @@ SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
 SHARED |= {"download_checkpoint": 2, "evaluate_benchmarks_base": 2}
 SHARED |= {"evaluate_c4_base": 2}
-SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 2}
+SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 1}
 DRAWN = {"aggregate": 49 + 21, "figure": 50 + 21, "table": 8}  # a schematic has no aggregate
 
 
@@ -445,8 +449,8 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, their sweeps; aggregates.
-    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 2) + (49 + 21)
+    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, win rates; aggregates.
+    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 1) + (49 + 21)
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
@@ -481,8 +485,8 @@ def test_every_result_says_where_it_came_from(finished):
         run["data"]["checkpoint"] == downloaded["sha256"] and run["config"]["recipe"]["seed"] == 1
     )
     answers = results / f"responses/{place}/lr0.01-seed1.parquet"
-    alpaca = origins[results / f"measurements/{place}/alpaca.parquet"]
-    assert alpaca["data"]["lr0.01-seed1"] == sha256(answers)
+    judged = results / f"measurements/{RELEASED}/which_field/instruct/alpaca.parquet"
+    assert origins[judged]["data"]["1.68M/lr0.01-seed1"] == sha256(answers)
     assert measurements.read_provenance(answers)["commit"] == commit
 
 
@@ -549,11 +553,11 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ("resources: {finetune: {mem_mb: 1200}, pretrain: {runtime: 7}}", {}),
         (
             "instruction_recipes: {instruct: {learning_rates: [1.0e-3, 1.0e-2, 3.0e-2]}}",
-            tuned(4) | {"evaluate_alpaca": 2} | drawn(21) | {"table": 1, "all_tables": 1},
+            tuned(4) | {"evaluate_alpaca": 1} | drawn(21) | {"table": 1, "all_tables": 1},
         ),
         (
             "evaluations: {alpaca: {judge: endpoint}}",
-            {"evaluate_alpaca": 2} | drawn(20) | {"figure": 21},  # that of held-out text names it
+            {"evaluate_alpaca": 1} | drawn(20) | {"figure": 21},  # that of held-out text names it
         ),
         (
             "benchmark_suites: {docstrings: {tasks: {piqa: {title: another title}}}}",
@@ -727,12 +731,49 @@ def test_after_kill_9_finished_outputs_stay_and_the_rest_is_as_if_never_killed(
 
 
 @pytest.mark.slow
+def test_a_sweep_that_outlives_the_main_process_is_not_trained_again(
+    repository, finished, tmp_path
+):
+    folder = copy_of(repository, tmp_path)
+    log = folder / f"results/logs/finetune/{MODEL}/0.1M/same_docstring/default.log"
+    workflow = start(folder, "fig05")
+    sweep = job_of(workflow, "finetune", log.exists)
+    sweep.suspend()
+
+    # The main process lives: no other may start, however its lock is removed.
+    told = f"process {workflow.pid} on "
+    unlocked = command(folder, *TINY, "--unlock")
+    assert unlocked.returncode == 1 and told in unlocked.stdout, unlocked.stdout
+    shutil.rmtree(folder / ".snakemake/locks")
+    second = command(folder, *TINY, "--", "fig05")
+    assert second.returncode == 1 and told in second.stdout, second.stdout
+    assert "Execute " not in second.stdout and sweep.is_running()
+
+    sweep.resume()  # who is stopped when the leader of its group dies is hung up
+    kill(workflow)
+    workflow.wait(30)
+    sweep.suspend()
+    assert command(folder, *TINY, "--unlock").returncode == 0
+    workflow = start(folder, "fig05")
+    waits = f"waiting for process {sweep.pid} on "
+    job_of(workflow, "finetune", lambda: waits in log.read_text())
+    sweep.resume()
+    assert workflow.wait(400) == 0, (folder / "output.txt").read_text()
+    assert "where an earlier attempt left it" in log.read_text()
+    for name in (SWEEP.format("0.1M", "c4"), "results/figures/overtrained/fig05.csv"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+    assert not list((folder / "results/state/kept").glob("*"))
+
+
+@pytest.mark.slow
 def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path):
     folder = copy_of(finished, tmp_path)
     results, place = folder / "results", f"{RELEASED}/1.68M/which_field"
     warm, targets = folder / "tools/warm", ("fig12", "released_c4")
-    for kind in ("measurements", "responses", "verdicts", "state/verdicts"):
-        shutil.rmtree(results / kind / place)
+    own = [f"measurements/{place}", f"responses/{place}"]
+    own += [f"{kind}/{RELEASED}/which_field" for kind in ("measurements", "verdicts")]  # of all
+    for name in (*own, f"state/verdicts/{place}"):
+        shutil.rmtree(results / name)
     for target in targets:  # or nothing is asked for
         for kind in ("aggregates", "figures"):
             for path in (results / kind / "overtrained").glob(f"{target}.*"):
@@ -752,12 +793,13 @@ def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert planned(folder, *TINY, "--", *targets) == {}
     assert not list((results / "runs").rglob("*.safetensors"))
-    assert not [path for path in (results / "state/instruct").rglob("*") if path.is_file()]
-    for kind in ("measurements", "responses", "verdicts"):
-        made = contents(results / kind / place, ignore="/[.]")
-        assert set(made) == set(contents(finished / "results" / kind / place))
+    for kind in ("trainings", "kept", "locks"):
+        assert not list((results / "state" / kind).glob("*"))
+    for part in own:
+        made = contents(results / part, ignore="/[.]")
+        assert set(made) == set(contents(finished / "results" / part))
         for name in made:
-            path = Path("results", kind, place, name)
+            path = Path("results", part, name)
             assert (folder / path).read_bytes() == (finished / path).read_bytes(), path
     for name in ("fig12.pdf", "fig12.csv", "released_c4.png", "released_c4.json"):
         path = f"results/figures/overtrained/{name}"

@@ -79,6 +79,10 @@ class Suite(Section):
         default=None, description="YAML files of tasks that lm-eval does not have"
     )
     chat_template: bool = False
+    tokens: Count | None = Field(
+        default=None,
+        description="Tokens of all requests together, about; for what runs cost. null: few",
+    )
     packages: Distinct[Package] | None = Field(
         default=None, description="Packages whose docstrings `data` of tasks asks about"
     )

@@ -1,9 +1,9 @@
-"""One revision of a repository as a checkpoint directory: safetensors and a manifest.
+"""One revision of a repository as a checkpoint directory (safetensors, manifest); named files.
 
-Only the configuration, the tokenizer and the weights are taken; no code of the repository is. The
-manifest says which commit the revision named and the SHA-256 of every file. A repository is the
-hub's, or a local folder with a folder for each revision, whose files are copied: so a model's
-checkpoints that were trained here can stand in for a released model's.
+Of a checkpoint only the configuration, the tokenizer and the weights are taken; no code of the
+repository is. The manifest says which commit the revision named and the SHA-256 of every file. A
+repository is the hub's, or a local folder with a folder for each revision, whose files are copied:
+so a model's checkpoints that were trained here can stand in for a released model's.
 
 huggingface_hub's own downloads give a file a new temporary name in each process, so one that was
 killed starts again, and compare no hash (`tests/hub/test_download.py` shows both); so here a file
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from overtrain import PipelineError
 from overtrain.config.hub import is_local
@@ -118,7 +119,35 @@ def of_folder(repository: str, revision: str) -> Source:
     if revision not in known:
         missing = client.no_revision(revision, known)
         raise PipelineError(f"{repository} at {revision}: {missing}")
-    files = {path.name: path for path in (root / revision).iterdir() if path.is_file()}
+    return copied({path.name: path for path in (root / revision).iterdir() if path.is_file()})
+
+
+def of_hub(repository: str, revision: str, what: str) -> Source:
+    """A revision of a repository of the hub."""
+    info = client.api().repo_info(
+        repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
+    )
+    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
+    return fetched(files, what, repository=repository, revision=info.sha)
+
+
+def data_files(dataset: str, revision: str, names: list[str], what: str) -> Source:
+    """Named files of a data set of the hub, wherever in it they are, or of a local folder."""
+    place: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    local = is_local(dataset)
+    if local:
+        paths = {name: Path(dataset, name) for name in names}
+        found: dict[str, Any] = {name: path for name, path in paths.items() if path.is_file()}
+    else:
+        entries = client.api().get_paths_info(dataset, names, **place)
+        found = {entry.path: entry for entry in entries}
+    if missing := [name for name in names if name not in found]:
+        raise PipelineError(f"{what}: it has no file {missing[0]} ({len(missing)} missing)")
+    return copied(found) if local else fetched(found, what, repository=dataset, **place)
+
+
+def copied(files: dict[str, Path]) -> Source:
+    """Local files."""
 
     def fetch(name: str, path: Path) -> str:
         return sha256(shutil.copyfile(files[name], path))
@@ -126,17 +155,13 @@ def of_folder(repository: str, revision: str) -> Source:
     return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
 
 
-def of_hub(repository: str, revision: str, what: str) -> Source:
-    """A revision of a repository of the hub."""
+def fetched(files: dict[str, Any], what: str, repository: str, **place: str) -> Source:
+    """Files as the hub describes them (size, blob_id, lfs); place: what `hf_hub_url` takes."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
     from huggingface_hub.utils.sha import git_hash
 
-    info = client.api().repo_info(
-        repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
-    )
-    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
     headers = build_hf_headers()
 
     def fetch(name: str, path: Path) -> str:
@@ -144,7 +169,7 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
         file = files[name]
         with path.open("ab") as stream:
             if stream.tell() < file.size:
-                url = hf_hub_url(repository, name, revision=info.sha)
+                url = hf_hub_url(repository, name, **place)
                 there = {"resume_size": stream.tell(), "displayed_filename": name}
                 http_get(url, stream, headers=headers, **there)
         digest = sha256(path)
@@ -163,7 +188,7 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
             )
         return digest
 
-    return Source(info.sha, {name: file.size for name, file in files.items()}, fetch)
+    return Source(place["revision"], {name: file.size for name, file in files.items()}, fetch)
 
 
 def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[str]]:
