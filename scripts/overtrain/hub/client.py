@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TIMEOUT = 60  # seconds without an answer
+OFFLINE = {  # of a process that is to ask nobody
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
 NO_REPOSITORY = "no such repository, or it needs HF_TOKEN"
 GATED = "gated; accept its terms on the hub's page and set HF_TOKEN"
 
@@ -42,8 +48,7 @@ def stay_offline() -> None:
     For jobs whose inputs are all files here. Holds for child processes, and for libraries that are
     imported already and have read the variables.
     """
-    offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-    os.environ.update(dict.fromkeys(offline, "1") | {"VLLM_NO_USAGE_STATS": "1"})
+    os.environ.update(OFFLINE)
     for name in ("huggingface_hub.constants", "datasets.config"):
         if module := sys.modules.get(name):
             module.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
