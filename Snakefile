@@ -15,6 +15,7 @@ from snakemake.utils import min_version
 min_version("9.27.1")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+import main
 from overtrain import PipelineError
 from overtrain.config.asked import Ask
 from overtrain.config.files import check_profile, load
@@ -24,6 +25,7 @@ try:
 
     given, files = workflow.config_settings, workflow.overwrite_configfiles
     check_profile(sys.argv, files)
+    main.check_unlock(sys.argv)
     layers = load(Path(workflow.basedir), given.overwrite_config, files, given.config)
     targets = checked(layers.config, layers.paper_task_sets)
 except PipelineError as error:
@@ -55,6 +57,18 @@ for stage in """
     """.split():
 
     include: f"rules/{stage}.smk"
+
+
+onstart:
+    main.begin(workflow)
+
+
+onsuccess:
+    main.end(workflow)
+
+
+onerror:
+    main.end(workflow, failed=True)
 
 
 rule all_figures:

@@ -13,3 +13,4 @@ with TorchJob(snakemake) as job:
     scores = {"held_out": partial(language_modelling, examples=text)}
     stacks, identity = Stacks.within(job.room, base), job.identity | {"evaluation": "c4"}
     job.write(measure_sweep(base, job.input.runs, scores, stacks, identity))
+    job.reads_last("finetune", "runs")

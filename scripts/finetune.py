@@ -1,10 +1,13 @@
 """Rule finetune: every run of a sweep, stacked; its snapshots and what training measured."""
 
 from job import TorchJob
+from overtrain.records.provenance import write_json
 from overtrain.training.finetune import Recipe, Task, finetune
 
 with TorchJob(snakemake) as job:
     task = Task(job.input.train.parent, **job.slice["task"])
     recipe = Recipe.from_config(job.wildcards.recipe, job.slice["recipe"])
     base, runs = job.input.checkpoint, job.output.runs
-    job.write(finetune(base, task, recipe, job.room, runs, job.identity))
+    rows = finetune(base, task, recipe, job.room, runs, job.identity)
+    write_json(runs / "provenance.json", job.origin())
+    job.write(rows)

@@ -15,6 +15,7 @@ with TorchJob(snakemake, "highest") as job:  # near lambda 0, TF32 rounds the ch
     if hasattr(job.input, "runs"):
         run, direction = fine_tuning_direction(base, job.input.runs)
         which = run.identity()
+        job.reads_last("finetune", "runs")
     else:
         which = {"seed": config["seed"]}
         direction = gaussian_direction(base, job.wildcards.model, config["seed"])

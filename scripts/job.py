@@ -3,7 +3,9 @@
     with Job(snakemake) as job:  # the log takes all output; what goes wrong is one line there
         job.write(rows_of(job.input.checkpoint, job.slice["tokens"]))
 
-A `Job` imports no torch, so that aggregating and drawing start fast; `TorchJob` has the device.
+A job holds a lock for as long as it runs: on all nodes it alone writes its outputs and its state.
+A `Job` imports no torch, so that aggregating and drawing start fast; `TorchJob` has the device, and
+keeps its outputs until they are recorded (`records.kept`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +25,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from overtrain import PipelineError
-from overtrain.records.provenance import hash_of, provenance
+from overtrain.records import kept
+from overtrain.records.locks import exclusive
+from overtrain.records.provenance import hash_of, provenance, remove_partials
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
     from overtrain.config.catalogue import Catalogue
     from overtrain.model.memory import Room
 
-STATE = Path("results/state")  # of jobs that go on where they were stopped; Snakemake clears none
+STATE = Path("results/state")  # what jobs go on from, outside the outputs that Snakemake clears
 
 
 class Job:
@@ -48,11 +53,24 @@ class Job:
         with ExitStack() as stack:
             if self.snakemake.log:  # tools/run_script.py has none: a debugger wants the terminal
                 stack.enter_context(logged(self.snakemake.log[0]))
+            stack.enter_context(exclusive(STATE / "locks" / f"{self.name()}.lock"))
+            for path in vars(self.output).values():
+                remove_partials(path)
             self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> bool | None:
         return self.stack.__exit__(*error)
+
+    def name(self, rule: str | None = None) -> str:
+        """The rule and its wildcards, which no other job has; or of `rule` at these wildcards."""
+        values = (str(value) for _, value in self.wildcards.items())
+        return ",".join([rule or self.snakemake.rule, *values])
+
+    @property
+    def state(self) -> Path:
+        """Where a training leaves what it can go on from; gone when its outputs are there."""
+        return STATE / "trainings" / self.name()
 
     @cached_property
     def slice(self) -> dict:
@@ -76,32 +94,25 @@ class Job:
             columns |= self.catalogue.runs(w.recipe)[run] | {"selection": "last"}
         return columns
 
-    @property
-    def state(self) -> Path:
-        """Where a training leaves what it can go on from, outside the outputs."""
-        w = self.wildcards
-        if run := w.get("run"):
-            return STATE / "instruct" / w.model / w.checkpoint / w.task / w.recipe / run
-        return STATE / w.model / w.checkpoint
-
     def origin(self, data: dict[str, str] | None = None) -> dict:
         """Provenance of the result; data: hashes of what it is made of, if not all inputs'."""
         return provenance(
             self.slice,
-            self.hashes() if data is None else data,
+            self.hashes if data is None else data,
             self.device_name,
             rule=self.snakemake.rule,
             **dict(self.wildcards.items()),
         )
 
+    @cached_property
     def hashes(self) -> dict[str, str]:
         """Of every named input that is one file, or a folder that says what is in it."""
         found = {}
         for name, path in vars(self.input).items():
             if isinstance(path, Path) and name != "after":  # which only says when
-                # A run's weights are many GB, or none: its provenance says what they are.
-                of_run = name == "model" and self.wildcards.get("run")
-                found[name] = hash_of(path / "provenance.json" if of_run else path)
+                # Weights of runs are many GB, or none: their provenance says what they are.
+                of_runs = name == "runs" or (name == "model" and self.wildcards.get("run"))
+                found[name] = hash_of(path / "provenance.json" if of_runs else path)
         return {name: digest for name, digest in found.items() if digest}
 
     @property
@@ -125,9 +136,19 @@ class TorchJob(Job):
     def __init__(self, snakemake: Snakemake, precision: str = "high"):
         super().__init__(snakemake)
         self.precision = precision
+        self.kept = STATE / "kept" / self.name()
+        self.last_read: list[tuple[Path, str]] = []
 
     def __enter__(self) -> TorchJob:
+        """SystemExit where an earlier attempt left the outputs: there is nothing to do."""
         super().__enter__()
+        with self.stack as stack:
+            if kept.take(self.kept, vars(self.output), self.made_of):
+                print(f"taken from {self.kept}, where an earlier attempt left it")
+                sys.exit()
+            self.check_weights()
+            self.check_gpus()
+            self.stack = stack.pop_all()
         import torch
 
         from overtrain.model.allocator import keep_freed_memory
@@ -135,10 +156,54 @@ class TorchJob(Job):
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.precision)
         keep_freed_memory()
-        asked, self.gpus = self.gpus, min(self.gpus, torch.cuda.device_count())  # that there are
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        if error[0]:
+            return super().__exit__(*error)
+        with self.stack:
+            kept.keep(self.kept, vars(self.output), self.made_of)
+            for place, name in self.last_read:
+                kept.spend(place, name)
+            shutil.rmtree(self.state, ignore_errors=True)
+        return None
+
+    @cached_property
+    def made_of(self) -> dict:
+        """What the outputs depend on; not the code, as with Snakemake's own reasons to rerun."""
+        return {"config": self.slice, "data": self.hashes}
+
+    def reads_last(self, rule: str, name: str) -> None:
+        """This job is the last reader of the weights `name` that `rule` made at its wildcards.
+
+        When its result is there they are not kept any longer, and the disk has them no more once
+        Snakemake has removed them.
+        """
+        self.last_read.append((STATE / "kept" / self.name(rule), name))
+
+    def check_weights(self) -> None:
+        """PipelineError where weights were given up while this job's own result is not there."""
+        for path in vars(self.input).values():
+            if isinstance(path, Path) and (path / kept.SPENT).exists():
+                raise PipelineError(
+                    f"{path}: these weights were given up after their last reading; remove the "
+                    f"folder and {STATE / 'kept'}, and they are trained again"
+                )
+
+    def check_gpus(self) -> None:
+        """Count those that there are. PipelineError where the rule asks for some and none is."""
+        if not self.gpus:
+            return
+        import torch
+
+        asked, self.gpus = self.gpus, min(self.gpus, torch.cuda.device_count())
+        if not self.gpus:
+            raise PipelineError(
+                f"rule {self.snakemake.rule} asks for {asked} GPUs and none is visible here; on "
+                "the CPU it runs if its resources in the configuration say gpu: 0"
+            )
         if self.gpus < asked:
             print(f"warning: the rule asks for {asked} GPUs; {self.gpus} are visible")
-        return self
 
     @property
     def device(self) -> torch.device:
@@ -181,26 +246,33 @@ def logged(log: str) -> Iterator[None]:
     """Send all output to `log`; a PipelineError or a full disk ends the job with one line there.
 
     Works on file descriptors, so that what libraries and child processes print is there too. The
-    log of a job that succeeds ends with the seconds it worked, start-up and imports left out, and
-    the most memory that its process held.
+    line is printed where the output went before, too: on a full disk the log stays empty. The log
+    of a job that succeeds ends with the seconds it worked, start-up and imports left out, and the
+    most memory that its process held.
     """
-    with open(log, "w") as file:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    started = time.perf_counter()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(2)
     try:
+        with open(log, "w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        started = time.perf_counter()
         yield
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # of KiB
         print(f"work: {time.perf_counter() - started:.1f} s, at most {most} MB")
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
     except Exception as error:
-        if not any(is_full_disk(part) for part in chain(error)):
+        if isinstance(error, PipelineError):
+            line = f"error: {error}"
+        elif any(is_full_disk(part) for part in chain(error)):
+            line = f"error: no space left on the disk that holds {Path.cwd()}; free some, run again"
+        else:
             raise
-        sys.exit(f"error: no space left on the disk that holds {Path.cwd()}; free some, run again")
+        os.write(before, f"{line}\n".encode())
+        sys.exit(line)
+    finally:
+        os.close(before)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,17 +1,21 @@
 """Seeds, hashes, the commit, and outputs that are whole or not there."""
 
 import json
+import os
 import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from overtrain.records.provenance import (
     PACKAGES,
     git_commit,
     provenance,
+    remove_partials,
     seed_of,
     sha256,
     whole_file,
@@ -131,6 +135,39 @@ def test_a_folder_that_fails_leaves_what_was_there(tmp_path):
         (temporary / "half").write_text("half")
         raise RuntimeError
     assert names(tmp_path) == ["folder", "folder/before"]
+
+
+def test_outputs_have_the_permissions_that_the_umask_allows(tmp_path):
+    """safetensors writes files that their owner alone can read; a project has several members."""
+    before = os.umask(0o027)
+    try:
+        with whole_file(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": torch.zeros(1)}, temporary)
+            assert temporary.stat().st_mode & 0o777 == 0o600
+        with whole_folder(tmp_path / "folder") as temporary:
+            (temporary / "inside").mkdir()
+            save_file({"a": torch.zeros(1)}, temporary / "inside" / "a.safetensors")
+            (temporary / "run").touch(0o700)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "folder/inside/a.safetensors").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "folder/run").stat().st_mode & 0o777 == 0o740  # nothing is taken away
+
+
+def test_two_writers_of_one_file_leave_each_other_alone(tmp_path):
+    """What is left of dead ones is removed by who has the lock, and by nobody else."""
+    path = tmp_path / "0.84M"
+    dead = tmp_path / ".0.84M.elsewhere-7.partial.84M"
+    dead.mkdir()
+    with whole_folder(path) as temporary:
+        assert dead.exists() and temporary != dead
+    other = tmp_path / ".0.84M-seed1.elsewhere-7.partial"
+    other.touch()  # of another output
+    (tmp_path / ".rows.parquet.elsewhere-7.partial.parquet").touch()
+    remove_partials(path)
+    remove_partials(tmp_path / "rows.parquet")
+    assert names(tmp_path) == [other.name, "0.84M"]
 
 
 def test_json_is_sorted_ends_its_line_and_is_whole_or_not_there(tmp_path):

@@ -1,5 +1,6 @@
 """What scripts have of Snakemake: paths, identity, hashes of inputs, the log and its one line."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from snakemake.iocontainers import Namedlist
 
 from job import Job, TorchJob
@@ -22,6 +24,12 @@ RUN = {"model": "OLMo-10K-hub", "checkpoint": "0.84M", "task": "t", "recipe": "i
 @pytest.fixture(scope="module")
 def config() -> dict:
     return load(ROOT, {}).config
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path, monkeypatch) -> None:
+    """Where a job's locks and states are."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -95,14 +103,95 @@ def test_without_a_log_an_error_is_raised_as_it_is(snakemake):
         raise PipelineError("wrong")
 
 
-def test_a_gpu_that_is_not_there_is_said_and_the_cpu_taken(snakemake, capsys, monkeypatch):
-    import torch
+@pytest.mark.parametrize("visible", [0, 1])
+def test_a_gpu_that_is_not_there_is_an_error_and_fewer_are_said(
+    snakemake, capsys, monkeypatch, visible
+):
+    """Hours of eight GPUs would go by on the CPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    if visible:
+        with TorchJob(snakemake(gpu=8)) as job:
+            assert (job.gpus, str(job.device)) == (1, "cuda")
+        assert "warning: the rule asks for 8 GPUs; 1 are visible" in capsys.readouterr().out
+    else:
+        told = "rule a_rule asks for 8 GPUs and none is visible"
+        with pytest.raises(PipelineError, match=told), TorchJob(snakemake(gpu=8)):
+            pass
 
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with TorchJob(snakemake(gpu=1)) as job:
+
+def test_without_gpus_a_job_has_the_memory_that_it_asks_for(snakemake):
+    with TorchJob(snakemake()) as job:
         assert (job.gpus, str(job.device), job.device_name) == (0, "cpu", "cpu")
         assert job.room.memory == 800 * 2**20
-    assert "warning: the rule asks for 1 GPUs; 0 are visible" in capsys.readouterr().out
+
+
+def test_a_finished_job_that_starts_again_finds_its_outputs(snakemake, tmp_path, capsys):
+    """As after the death of the main process: Snakemake has removed them and starts the job."""
+    (tmp_path / "in").write_text("data")
+    own = {"inputs": {"data": "in"}, "outputs": {"measurements": "out"}, "model": "m"}
+
+    def run() -> bool:
+        """Whether the job did anything."""
+        Path("out").unlink(missing_ok=True)
+        try:
+            with TorchJob(snakemake(**own)) as job:
+                assert list(Path("results/state/locks").iterdir())
+                job.state.mkdir(parents=True, exist_ok=True)
+                Path("out").write_text("made")
+        except SystemExit as end:
+            assert not end.code
+            return False
+        return True
+
+    assert run() and not run() and not run()
+    assert Path("out").read_text() == "made"
+    assert "where an earlier attempt left it" in capsys.readouterr().out
+    (tmp_path / "in").write_text("other data")
+    assert run() and not run()
+    left = sorted(str(p) for p in Path("results/state").rglob("*") if p.is_file())
+    assert left == [f"results/state/kept/a_rule,m/{n}" for n in ("identity.json", "measurements")]
+
+
+def test_a_job_that_fails_keeps_its_state_and_nothing_else(snakemake):
+    with pytest.raises(PipelineError), TorchJob(snakemake(outputs={"o": "out"}, model="m")) as job:
+        job.state.mkdir(parents=True)
+        Path("out").touch()
+        raise PipelineError("asked to end")
+    assert [str(p) for p in Path("results/state").rglob("*,m*")] == [str(job.state)]
+
+
+def test_the_last_reader_gives_up_the_weights_and_no_other_job_may_read_them(snakemake):
+    sweep = {"model": "m", "checkpoint": "c"}
+
+    def trained():
+        own = snakemake(outputs={"runs": "runs", "measurements": "rows"}, **sweep)
+        own.rule = "finetune"
+        with TorchJob(own):
+            Path("runs").mkdir()
+            for name in ("000.safetensors", "provenance.json"):
+                Path("runs", name).touch()
+            Path("rows").touch()
+
+    def read():
+        own = snakemake(inputs={"runs": "runs"}, outputs={"measurements": "c4"}, **sweep)
+        with TorchJob(own) as job:
+            Path("c4").write_text(str(Path("runs/000.safetensors").exists()))
+            job.reads_last("finetune", "runs")
+
+    trained()
+    read()
+    shutil.rmtree("runs")  # the group runs once more, as its end was not recorded
+    for path in ("rows", "c4"):
+        Path(path).unlink()
+    with pytest.raises(SystemExit):
+        trained()
+    assert not Path("runs/000.safetensors").exists()
+    with pytest.raises(SystemExit):
+        read()
+    assert Path("c4").read_text() == "True"
+    shutil.rmtree("results/state/kept/a_rule,m,c")
+    with pytest.raises(PipelineError, match=r"^runs: these weights were given up"):
+        read()
 
 
 LOGGED = """
@@ -113,7 +202,7 @@ from overtrain import PipelineError
 from overtrain.config.files import load
 empty = SimpleNamespace(items=lambda: (), get=lambda *_: 0)
 with Job(SimpleNamespace(input=empty, output=empty, wildcards=empty, resources=empty,
-                         threads=1, config={}, log=[sys.argv[1]])):
+                         rule="a_rule", threads=1, config={}, log=[sys.argv[1]])):
     print("printed")
     subprocess.run(["echo", "by a child"])
     print("torch" in sys.modules, "pyarrow" in sys.modules)
@@ -145,8 +234,9 @@ def test_a_log_takes_all_output_and_ends_with_one_line(tmp_path, what, status, l
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
     lines = log.read_text().splitlines()
+    told = f"{lines[-1]}\n" if what in ("wrong", "full") else ""  # a full disk holds no log
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", told)
     assert lines[:3] == ["printed", "by a child", "False False"]  # neither torch nor pyarrow
     assert lines[-1].startswith(last)
     assert len(lines) == 4 or what == "fault"  # whose traceback is wanted

@@ -727,6 +727,41 @@ def test_after_kill_9_finished_outputs_stay_and_the_rest_is_as_if_never_killed(
 
 
 @pytest.mark.slow
+def test_a_sweep_that_outlives_the_main_process_is_not_trained_again(
+    repository, finished, tmp_path
+):
+    folder = copy_of(repository, tmp_path)
+    log = folder / f"results/logs/finetune/{MODEL}/0.1M/same_docstring/default.log"
+    workflow = start(folder, "fig05")
+    sweep = job_of(workflow, "finetune", log.exists)
+    sweep.suspend()
+
+    # The main process lives: no other may start, however its lock is removed.
+    told = f"process {workflow.pid} on "
+    unlocked = command(folder, *TINY, "--unlock")
+    assert unlocked.returncode == 1 and told in unlocked.stdout, unlocked.stdout
+    shutil.rmtree(folder / ".snakemake/locks")
+    second = command(folder, *TINY, "--", "fig05")
+    assert second.returncode == 1 and told in second.stdout, second.stdout
+    assert "Execute " not in second.stdout and sweep.is_running()
+
+    sweep.resume()  # who is stopped when the leader of its group dies is hung up
+    kill(workflow)
+    workflow.wait(30)
+    sweep.suspend()
+    assert command(folder, *TINY, "--unlock").returncode == 0
+    workflow = start(folder, "fig05")
+    waits = f"waiting for process {sweep.pid} on "
+    job_of(workflow, "finetune", lambda: waits in log.read_text())
+    sweep.resume()
+    assert workflow.wait(400) == 0, (folder / "output.txt").read_text()
+    assert "where an earlier attempt left it" in log.read_text()
+    for name in (SWEEP.format("0.1M", "c4"), "results/figures/overtrained/fig05.csv"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+    assert not list((folder / "results/state/kept").glob("*"))
+
+
+@pytest.mark.slow
 def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path):
     folder = copy_of(finished, tmp_path)
     results, place = folder / "results", f"{RELEASED}/1.68M/which_field"
@@ -752,7 +787,8 @@ def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert planned(folder, *TINY, "--", *targets) == {}
     assert not list((results / "runs").rglob("*.safetensors"))
-    assert not [path for path in (results / "state/instruct").rglob("*") if path.is_file()]
+    for kind in ("trainings", "kept", "locks"):
+        assert not list((results / "state" / kind).glob("*"))
     for kind in ("measurements", "responses", "verdicts"):
         made = contents(results / kind / place, ignore="/[.]")
         assert set(made) == set(contents(finished / "results" / kind / place))

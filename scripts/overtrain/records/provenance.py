@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,11 +105,10 @@ def provenance(config: dict, data: dict[str, str], device: str = "cpu", **more: 
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end; gone if the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    for left in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
-        left.unlink(missing_ok=True)  # of a job that was killed
+    temporary = partial(path)
     try:
         yield temporary
+        permit(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -117,17 +118,36 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end; gone if the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        shutil.rmtree(left, ignore_errors=True)  # of a job that was killed
+    temporary = partial(path)
     temporary.mkdir()
     try:
         yield temporary
+        permit(*temporary.rglob("*"))
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def partial(path: Path) -> Path:
+    """Where this process writes `path` until it is whole; no other process on any node does."""
+    writer = f"{socket.gethostname()}-{os.getpid()}"
+    return path.with_name(f".{path.name}.{writer}.partial{path.suffix}")  # libraries read suffixes
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what dead processes left of `path`. For who alone may write it (`records.locks`)."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def permit(*paths: Path) -> None:
+    """Give files the permissions that the umask allows: safetensors' are their owner's alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in filter(Path.is_file, paths):
+        path.chmod(path.stat().st_mode | (0o666 & ~mask))
 
 
 def write_json(path: Path, content: object) -> None:

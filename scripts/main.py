@@ -1,0 +1,93 @@
+"""What the workflow's main process does at its start and at its end, beside what Snakemake does.
+
+Snakemake's own lock is a file that stays when the main process is killed, so that people remove it
+(`--unlock`) without knowing whether it is alive. Here it also holds a lock that ends with it. It
+forgets the kept outputs of jobs that are recorded, and says when the disk is full: then no log can.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overtrain import PipelineError
+from overtrain.records import kept
+from overtrain.records.locks import HeldError, exclusive
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow
+
+RESULTS = Path("results")
+LOCK = RESULTS / "state" / "main.lock"
+KEPT = RESULTS / "state" / "kept"
+
+alone = ExitStack()  # holds the lock for as long as this process lives
+
+
+def check_unlock(arguments: list[str]) -> None:
+    """PipelineError where `--unlock` would remove the lock of a main process that is alive."""
+    if "--unlock" in arguments and LOCK.exists():
+        with ExitStack() as stack:
+            hold(stack)
+
+
+def hold(stack: ExitStack) -> None:
+    """Hold the main process's lock; PipelineError where another main process does."""
+    try:
+        stack.enter_context(exclusive(LOCK, wait=False))
+    except HeldError as who:
+        raise PipelineError(
+            f"{who} runs the workflow in this directory; let it end, or end it, before another"
+        ) from who
+
+
+def begin(workflow: Workflow) -> None:
+    """End with one line where jobs of this directory are at work for another main process."""
+    atexit.register(alone.close)
+    try:
+        hold(alone)
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+    forget_recorded(workflow)
+
+
+def end(workflow: Workflow, failed: bool = False) -> None:
+    """After the last job."""
+    forget_recorded(workflow)
+    if failed and (reason := no_room(RESULTS)):
+        print(f"error: nothing can be written to {RESULTS.resolve()}: {reason}", file=sys.stderr)
+
+
+def no_room(folder: Path) -> str | None:
+    """Why a megabyte cannot be written into `folder` (full, over a quota); None if it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def forget_recorded(workflow: Workflow) -> None:
+    """Forget what is kept of jobs whose outputs are recorded, or are to be made anew by order."""
+    places = [path.parent for path in KEPT.glob(f"*/{kept.IDENTITY}")]
+    if not places:
+        return
+    dag, persistence = workflow.dag, workflow.persistence
+    forced = {str(path) for job in dag.jobs if dag.reason(job).forced for path in job.output}
+    for place in places:
+        paths = kept.read(place)["outputs"].values()
+        # Snakemake marks outputs when their job starts, and removes the mark when it has recorded
+        # them; those of a group that failed it deletes.
+        unrecorded = persistence._filter_incomplete_keys(paths)
+        recorded = not unrecorded and any(Path(path).exists() for path in paths)
+        if recorded or not forced.isdisjoint(paths):
+            shutil.rmtree(place)
