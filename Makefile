@@ -1,10 +1,11 @@
 # make demo    every figure and table at demo scale, on two CPU cores, without a network
 # make test    every test, after the checks
+# make test-slurm   a real Slurm on this machine, which it installs (Debian, as root), and faults on it: 15 minutes
 # make check   style, rules, types and the configuration's schema: a minute
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test check
+.PHONY: demo test test-slurm check
 .DELETE_ON_ERROR:
 
 .venv/installed: envs/lock.txt
@@ -24,4 +25,7 @@ check: .venv/installed
 	$(BIN)/python tools/schema.py --check
 
 test: check
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadfile --durations 15
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadfile -m "not slurm" --durations 15
+
+test-slurm: .venv/installed
+	OVERTRAIN_SLURM=1 PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -v tests/cluster --durations 20

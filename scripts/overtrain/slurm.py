@@ -41,6 +41,8 @@ def check_accounting(status_command: str, first_check: int) -> None:
     status_command: what Snakemake asks, `slurm-status-command`; first_check: its
     `slurm-init-seconds-before-status-checks`.
     """
+    if not shutil.which("sacct"):
+        status_command = "squeue"  # as Snakemake does
     if (settings := answer("scontrol", "show", "config")) and (
         fault := why_silent(settings, status_command, first_check)
     ):

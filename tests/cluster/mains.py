@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 from machine import processes_in, until
 
-CONFIGURATION = ["--configfile", "profiles/demo/overlay.yaml", "tests/tiny.yaml"]
-CONFIGURATION += ["tests/cluster/tiny.yaml"]
+CONFIGURATION = ["--configfile", "profiles/slurm/site.yaml", "profiles/demo/overlay.yaml"]
+CONFIGURATION += ["tests/tiny.yaml", "tests/cluster/tiny.yaml"]
 # The profile as it is; but this cluster has no accounting, and its jobs take seconds.
 CLUSTER = ["--profile", "slurm", "--jobs", "4", "--slurm-status-command", "squeue"]
 CLUSTER += ["--slurm-init-seconds-before-status-checks", "1"]
