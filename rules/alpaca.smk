@@ -23,6 +23,11 @@ rule prepare_prompts:
         "../scripts/prepare_prompts.py"
 
 
+# What reads a run's weights is one group: a cluster runs it as one job on one GPU, one link after the other. The
+# group's name is all that the scheduler shows of it (squeue's comment), so it says which run.
+EVALUATED_RUN = "instruct_run/{model}/{checkpoint}/{task}/{recipe}/{run}"
+
+
 rule generate_responses:
     input:
         model=rules.finetune_instruct.output.model,
@@ -35,8 +40,10 @@ rule generate_responses:
         "results/benchmarks/generate_responses/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
+    # Before any further training: weights that wait take disk (rules/finetune_instruct.smk).
+    priority: 20
     group:
-        "instruct_run"
+        EVALUATED_RUN
     conda:
         "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
@@ -53,22 +60,24 @@ judged_on_head = catalogue.judge.kind in ("openai", "overlap")
 judging = "task" if judged_on_head else "judge"
 
 
-# Not in the group of the runs: it needs all of a sweep, and the reference run, and other machines.
+# Not in the groups of the runs: it needs all of them, and the reference run, and other machines. One job judges the
+# sweeps of all checkpoints of a model, since it takes a judge of 141 GB minutes to load. Verdicts are kept by sweep as
+# they come (results/state/verdicts): a job that was killed, or that finds one more checkpoint, asks what is left.
 rule evaluate_alpaca:
     input:
-        responses=lambda wildcards: catalogue.responses(**wildcards),
+        responses=lambda wildcards: catalogue.judged_responses(**wildcards),
         reference=lambda wildcards: catalogue.reference_responses(
             wildcards.model, wildcards.task, wildcards.recipe
         ),
         prompts=f"results/prompts/{catalogue.settings.evaluations.alpaca.prompts}.parquet",
         judge=catalogue.judge_folder(),
     output:
-        measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/alpaca.parquet",
-        verdicts="results/verdicts/{model}/{checkpoint}/{task}/{recipe}.parquet",
+        measurements="results/measurements/{model}/{task}/{recipe}/alpaca.parquet",
+        verdicts="results/verdicts/{model}/{task}/{recipe}.parquet",
     log:
-        "results/logs/evaluate_alpaca/{model}/{checkpoint}/{task}/{recipe}.log",
+        "results/logs/evaluate_alpaca/{model}/{task}/{recipe}.log",
     benchmark:
-        "results/benchmarks/evaluate_alpaca/{model}/{checkpoint}/{task}/{recipe}.tsv"
+        "results/benchmarks/evaluate_alpaca/{model}/{task}/{recipe}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
     localrule: judged_on_head
@@ -76,7 +85,10 @@ rule evaluate_alpaca:
         "../envs/judge.yaml"
     threads: ask.threads(judging)
     resources:
-        **ask(judging),
+        **ask(
+            judging,
+            runtime=lambda wildcards, attempt: catalogue.judging_minutes(wildcards.model, attempt),
+        ),
     params:
         config=lambda wildcards: catalogue.alpaca_slice(wildcards.model, wildcards.recipe),
     script:

@@ -59,8 +59,9 @@ use rule evaluate_benchmarks_base as evaluate_benchmarks with:
         "results/logs/evaluate_benchmarks/{model}/{checkpoint}/{task}/{recipe}/{run}.log",
     benchmark:
         "results/benchmarks/evaluate_benchmarks/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
+    priority: 20
     group:
-        "instruct_run"
+        EVALUATED_RUN
 
 
 rule evaluate_c4_base:
@@ -98,5 +99,6 @@ use rule evaluate_c4_base as evaluate_c4_instruct with:
         "results/logs/evaluate_c4_instruct/{model}/{checkpoint}/{task}/{recipe}/{run}.log",
     benchmark:
         "results/benchmarks/evaluate_c4_instruct/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
+    priority: 20
     group:
-        "instruct_run"
+        EVALUATED_RUN

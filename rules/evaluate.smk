@@ -14,7 +14,7 @@ rule evaluate_id:
     benchmark:
         "results/benchmarks/evaluate_id/{model}/{checkpoint}/{task}/{recipe}.tsv"
     group:
-        "sweep"
+        SWEEP
     conda:
         "../envs/evaluate.yaml"
     threads: ask.threads("evaluate")
@@ -40,7 +40,7 @@ rule evaluate_c4:
     benchmark:
         "results/benchmarks/evaluate_c4/{model}/{checkpoint}/{task}/{recipe}.tsv"
     group:
-        "sweep"
+        SWEEP
     conda:
         "../envs/evaluate.yaml"
     threads: ask.threads("evaluate")

@@ -1,6 +1,12 @@
-# Instruction tuning of a released model: one run (a learning rate and a seed), and what reads its weights, in one
-# group: a cluster runs the chain as one job on one node. Resumable state lies outside the outputs, which Snakemake
-# clears when a job starts again.
+# Instruction tuning of a released model: one run (a learning rate and a seed). A job of its own: a model of 7B is tuned
+# on four GPUs and evaluated on one. Resumable state lies outside the outputs, which Snakemake clears when a job starts
+# again.
+#
+# The weights wait on the shared disk for the run's evaluations, one group of jobs (rules/alpaca.smk, rules/benchmarks.smk);
+# Snakemake removes them after the last. What bounds the disk: an evaluation counts these weights in its own disk_mb, less
+# than what its training gives back, and goes before the next training (priority). So the profile's disk_mb holds for runs
+# in training and runs that wait together: 4 TB are 16 runs of 7B in training, or 133 that wait. Not counted are runs
+# whose evaluation failed for good, and those that wait for a corpus or a suite of benchmarks that is still being made.
 
 
 rule finetune_instruct:
@@ -17,8 +23,6 @@ rule finetune_instruct:
         "results/benchmarks/finetune_instruct/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
-    group:
-        "instruct_run"
     conda:
         "../envs/instruct.yaml"
     threads: ask.threads("finetune_instruct")

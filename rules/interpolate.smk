@@ -36,6 +36,6 @@ use rule interpolate_gaussian as interpolate_finetuning with:
     benchmark:
         "results/benchmarks/interpolate_finetuning/{model}/{checkpoint}/{task}/{recipe}.tsv"
     group:
-        "sweep"
+        SWEEP
     params:
         config=lambda wildcards: catalogue.interpolation_slice(wildcards.model, "fine_tuning"),

@@ -1,14 +1,32 @@
-"""The rules of the workflow, as their files say them."""
+"""The workflow's rules, as their files say them, and the jobs that targets need."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
-def rules_of(root: Path) -> list:
-    """Snakemake's rules of the workflow in `root`, at the papers' scale."""
+@contextmanager
+def loaded(root: Path) -> Iterator[Any]:
+    """The workflow in `root`, at the papers' scale."""
     from snakemake.api import SnakemakeApi
     from snakemake.settings.enums import Quietness
     from snakemake.settings.types import OutputSettings, ResourceSettings
 
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        loaded = api.workflow(ResourceSettings(cores=1), snakefile=root / "Snakefile", workdir=root)
-        return list(loaded._workflow.rules)
+        yield api.workflow(ResourceSettings(cores=64), snakefile=root / "Snakefile", workdir=root)
+
+
+def rules_of(root: Path) -> list:
+    """Snakemake's rules of the workflow in `root`."""
+    with loaded(root) as workflow:
+        return list(workflow._workflow.rules)
+
+
+def jobs_of(root: Path, *targets: str) -> list:
+    """What a cluster runs for `targets`: Snakemake's jobs, and its groups of jobs."""
+    from snakemake.settings.types import DAGSettings
+
+    with loaded(root) as workflow:
+        workflow.dag(DAGSettings(targets=set(targets))).execute_workflow(executor="dryrun")
+        return list(workflow._workflow.dag.get_jobs_or_groups())

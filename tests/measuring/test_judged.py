@@ -24,17 +24,18 @@ from overtrain.measuring import responses
 from overtrain.records import measurements
 
 MAIN, MOVED = "a" * 40, "b" * 40
-SWEEP = "OLMo-10K-hub/0.84M/which_field/instruct"
-ALPACA = f"results/measurements/{SWEEP}/alpaca.parquet"
+MODEL, TUNED = "OLMo-10K-hub", "which_field/instruct"
+ALPACA = f"results/measurements/{MODEL}/{TUNED}/alpaca.parquet"
+LATER = {"3.37M": None, "6.75M": None}  # checkpoints that are judged another day
 FAKE = """#!/bin/sh
-echo "$@" > {noted}
+echo "$@" >> {noted}
 exec {python} {server} $6
 """
 
 
 @pytest.fixture
 def answered(repository: Path, tmp_path: Path) -> Path:
-    """A copy of the repository in which all runs of a sweep, and the reference, have answered."""
+    """A copy of the repository in which all runs of a model on one task have answered."""
     copy = Path(shutil.copytree(repository, tmp_path / "copy", symlinks=True))
     layers = load(copy, yaml.safe_load((copy / "profiles/demo/overlay.yaml").read_text()))
     catalogue = catalogue_of(layers.config, layers.paper_task_sets)
@@ -43,9 +44,7 @@ def answered(repository: Path, tmp_path: Path) -> Path:
     path = copy / "results/prompts/held_out_pieces.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, prompts.SCHEMA), path)
-    own = SWEEP.split("/")
-    reference = catalogue.reference_responses("OLMo-10K-hub", *own[2:])
-    for place, name in enumerate([*catalogue.responses(*own), reference]):
+    for place, name in enumerate(catalogue.judged_responses(MODEL, *TUNED.split("/"))):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         responses.write(texts, [text * (1 + place) for text in texts], copy / name, {})
     return copy
@@ -62,8 +61,9 @@ def test_a_judge_is_downloaded_at_its_commit_and_then_loaded_or_served(
     (tmp_path / "vllm").write_text(FAKE.format(noted=noted, python=sys.executable, server=server))
     (tmp_path / "vllm").chmod(0o755)
 
-    def run(judge: str, *arguments: str, **environment: str) -> str:
-        own = {
+    def run(judge: str, without: dict, *arguments: str, **environment: str) -> str:
+        own: dict = {
+            "models": {MODEL: {"hub": {"checkpoints": without}}},
             "judges": {judge: {"model": "owner/judge"}},
             "evaluations": {"alpaca": {"judge": judge}},
             "resources": {"judge": {"gpu": 0}},
@@ -79,26 +79,43 @@ def test_a_judge_is_downloaded_at_its_commit_and_then_loaded_or_served(
         rows = measurements.read(answered / ALPACA).to_pylist()
         return rows, measurements.read_provenance(answered / ALPACA)
 
+    def kept() -> dict[str, list[str]]:
+        """Verdicts that a later job finds, by checkpoint."""
+        folder = answered / "results/state/verdicts" / MODEL
+        return {
+            path.relative_to(folder).parts[0]: list(filter(None, path.read_text().splitlines()))
+            for path in folder.rglob("*.jsonl")
+        }
+
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     for judge in ("local", "llama3_70b"):
         with serve(root, {"main": MAIN if judge == "local" else MOVED}) as hub:
             online = on_hub(hub, tmp_path / "h")
-            run(judge, "--", f"results/judges/{judge}", **online)
+            run(judge, {}, "--", f"results/judges/{judge}", **online)
         manifest = json.loads((answered / f"results/judges/{judge}/manifest.json").read_text())
         assert manifest["commit"] == MAIN  # pinned by the first, although main has moved
         only = ["--allowed-rules", "evaluate_alpaca", "--", ALPACA]
         offline = online | {"HF_HUB_OFFLINE": "1", "PATH": path, "USE_TORCH": "1"}
-        assert "evaluate_alpaca" in run(judge, *only, **offline)
+        run(judge, LATER, *only, **offline)
+        first, asked = results()[0], kept()
+        run(judge, {}, *only, **offline)
         rows, origin = results()
+        assert {row["checkpoint"] for row in first} == {"0.84M", "13.5M"}
+        assert {row["checkpoint"] for row in rows} == {"0.84M", "13.5M", *LATER}
+        earlier = [row for row in rows if row["checkpoint"] not in LATER]
+        assert str(earlier) == str(first)  # NaN, too
+        for checkpoint in ("0.84M", "13.5M"):
+            assert kept()[checkpoint] == asked[checkpoint]  # nothing is asked again
         assert origin["data"]["judge"] == manifest["sha256"]
         assert origin["config"]["judge"]["model"] == "owner/judge"
         assert not any(row["diverged"] for row in rows)
         wins = {r["learning_rate"]: r["value"] for r in rows if r["metric"] == "win_rate"}
         assert len(wins) == 3
-    arguments = noted.read_text().split()
+    served = noted.read_text().splitlines()
+    assert len(served) == 2  # once for two sweeps, once more for the two that came later
+    arguments = served[0].split()
     assert arguments[:2] == ["serve", "results/judges/llama3_70b"]
     assert arguments[arguments.index("--served-model-name") + 1] == "owner/judge"
-    kept = (answered / f"results/state/verdicts/{SWEEP}.jsonl").read_text().split("\n")
-    keys = [json.loads(line)[0] for line in kept if line]
+    keys = [json.loads(line)[0] for line in kept()["0.84M"]]
     # Six runs, six prompts, two orders: neither judge took the other's verdicts.
     assert len(keys) == len(set(keys)) == 2 * 72

@@ -168,7 +168,7 @@ PAPER = {
     "evaluate_c4_instruct": 756,  # ends every run's chain, shown or not
     "evaluate_c4_base": 18,
     "download_judge": 1,
-    "evaluate_alpaca": 36,
+    "evaluate_alpaca": 6,  # the checkpoints of a model together
     "aggregate": 49 + 21 + 12,
     "figure": 50 + 21 + 12,
     "all_figures": 1,
@@ -200,7 +200,7 @@ FIG11 = {  # one released model, one data set
     "generate_responses": 126,
     "evaluate_benchmarks": 126,
     "download_judge": 1,
-    "evaluate_alpaca": 6,
+    "evaluate_alpaca": 1,
     "aggregate": 1,
     "figure": 1,
     "fig11": 1,
@@ -355,7 +355,7 @@ SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
 SHARED |= {"download_checkpoint": 2, "evaluate_benchmarks_base": 2}
 SHARED |= {"evaluate_c4_base": 2}
-SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 2}
+SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 1}
 DRAWN = {"aggregate": 49 + 21, "figure": 50 + 21, "table": 8}  # a schematic has no aggregate
 
 
@@ -445,8 +445,8 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, their sweeps; aggregates.
-    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 2) + (49 + 21)
+    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, win rates; aggregates.
+    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 1) + (49 + 21)
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
@@ -481,8 +481,8 @@ def test_every_result_says_where_it_came_from(finished):
         run["data"]["checkpoint"] == downloaded["sha256"] and run["config"]["recipe"]["seed"] == 1
     )
     answers = results / f"responses/{place}/lr0.01-seed1.parquet"
-    alpaca = origins[results / f"measurements/{place}/alpaca.parquet"]
-    assert alpaca["data"]["lr0.01-seed1"] == sha256(answers)
+    judged = results / f"measurements/{RELEASED}/which_field/instruct/alpaca.parquet"
+    assert origins[judged]["data"]["1.68M/lr0.01-seed1"] == sha256(answers)
     assert measurements.read_provenance(answers)["commit"] == commit
 
 
@@ -549,11 +549,11 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ("resources: {finetune: {mem_mb: 1200}, pretrain: {runtime: 7}}", {}),
         (
             "instruction_recipes: {instruct: {learning_rates: [1.0e-3, 1.0e-2, 3.0e-2]}}",
-            tuned(4) | {"evaluate_alpaca": 2} | drawn(21) | {"table": 1, "all_tables": 1},
+            tuned(4) | {"evaluate_alpaca": 1} | drawn(21) | {"table": 1, "all_tables": 1},
         ),
         (
             "evaluations: {alpaca: {judge: endpoint}}",
-            {"evaluate_alpaca": 2} | drawn(20) | {"figure": 21},  # that of held-out text names it
+            {"evaluate_alpaca": 1} | drawn(20) | {"figure": 21},  # that of held-out text names it
         ),
         (
             "benchmark_suites: {docstrings: {tasks: {piqa: {title: another title}}}}",
@@ -766,8 +766,10 @@ def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path)
     folder = copy_of(finished, tmp_path)
     results, place = folder / "results", f"{RELEASED}/1.68M/which_field"
     warm, targets = folder / "tools/warm", ("fig12", "released_c4")
-    for kind in ("measurements", "responses", "verdicts", "state/verdicts"):
-        shutil.rmtree(results / kind / place)
+    own = [f"measurements/{place}", f"responses/{place}"]
+    own += [f"{kind}/{RELEASED}/which_field" for kind in ("measurements", "verdicts")]  # of all
+    for name in (*own, f"state/verdicts/{place}"):
+        shutil.rmtree(results / name)
     for target in targets:  # or nothing is asked for
         for kind in ("aggregates", "figures"):
             for path in (results / kind / "overtrained").glob(f"{target}.*"):
@@ -789,11 +791,11 @@ def test_instruction_tuning_killed_goes_on_to_the_same_bytes(finished, tmp_path)
     assert not list((results / "runs").rglob("*.safetensors"))
     for kind in ("trainings", "kept", "locks"):
         assert not list((results / "state" / kind).glob("*"))
-    for kind in ("measurements", "responses", "verdicts"):
-        made = contents(results / kind / place, ignore="/[.]")
-        assert set(made) == set(contents(finished / "results" / kind / place))
+    for part in own:
+        made = contents(results / part, ignore="/[.]")
+        assert set(made) == set(contents(finished / "results" / part))
         for name in made:
-            path = Path("results", kind, place, name)
+            path = Path("results", part, name)
             assert (folder / path).read_bytes() == (finished / path).read_bytes(), path
     for name in ("fig12.pdf", "fig12.csv", "released_c4.png", "released_c4.json"):
         path = f"results/figures/overtrained/{name}"

@@ -106,6 +106,14 @@ class Catalogue:
         folder = f"results/responses/{model}/{checkpoint}/{task}/{recipe}"
         return [f"{folder}/{run}.parquet" for run in self.runs(recipe)]
 
+    def judged_responses(self, model: str, task: str, recipe: str) -> list[str]:
+        """Those of the sweeps of all of a model's checkpoints, which are judged together."""
+        return [
+            file
+            for checkpoint in self.checkpoints(model)
+            for file in self.responses(model, checkpoint.name, task, recipe)
+        ]
+
     def reference_responses(self, model: str, task: str, recipe: str) -> str:
         own = self.reference(model)
         return f"results/responses/{model}/{own['checkpoint']}/{task}/{recipe}/{own['run']}.parquet"
@@ -272,6 +280,10 @@ class Catalogue:
         expected = self.checkpoint(model, checkpoint).tokens / own.tokens_per_second / 60
         limit = self.settings.resources.pretrain.runtime
         return min(limit, round(attempt * (30 + 1.5 * expected)))
+
+    def judging_minutes(self, model: str, attempt: int) -> int:
+        """Minutes to ask for: those of a sweep for each checkpoint of the model."""
+        return attempt * len(self.checkpoints(model)) * self.settings.resources.judge.runtime
 
     @cached_property
     def absent(self) -> dict[str, str]:

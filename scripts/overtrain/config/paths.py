@@ -20,6 +20,11 @@ def of_sweep(checkpoint: Checkpoint, task: str, recipe: str, evaluation: str) ->
     return of_checkpoint(checkpoint, f"{task}/{recipe}/{evaluation}")
 
 
+def of_sweeps(model: str, task: str, recipe: str, evaluation: str) -> str:
+    """Measurements of the sweeps of all of a model's checkpoints."""
+    return f"{MEASUREMENTS}/{model}/{task}/{recipe}/{evaluation}.parquet"
+
+
 def of_run(checkpoint: Checkpoint, task: str, recipe: str, run: str, evaluation: str) -> str:
     """Measurements of one run of instruction tuning."""
     return of_sweep(checkpoint, task, recipe, f"{run}/{evaluation}")

@@ -26,6 +26,7 @@ from overtrain.records.measurements import row, write_table
 
 VERDICTS = pa.schema(
     {
+        "checkpoint": pa.string(),  # whose sweep it is of
         "run": pa.string(),
         "prompt": pa.int64(),  # its place in the file of prompts
         "order": pa.string(),  # run_first, reference_first
@@ -71,7 +72,10 @@ def judge_sweep(
         for name, run in runs.items()
         if run.answers is not None and not run.is_reference
     }
-    verdicts = compare(prompts, compared, reference, judge, path)
+    verdicts = [
+        {"checkpoint": identity["checkpoint"]} | verdict
+        for verdict in compare(prompts, compared, reference, judge, path)
+    ]
     of_run: dict[str, list[dict]] = {name: [] for name in compared}
     for verdict in verdicts:
         of_run[verdict["run"]].append(verdict)
@@ -94,8 +98,9 @@ def compare(
     judge: Judge,
     path: Path,
 ) -> list[dict]:
-    """Verdicts (rows of VERDICTS) on every run's answers against the reference's, in both orders.
+    """Verdicts on every run's answers against the reference's, in both orders.
 
+    They are rows of VERDICTS without the checkpoint.
     prompts: rows with `instruction` and `answer`; answers: by run; path: where valid verdicts are
     kept as they come. A question that several runs share is asked once. PipelineError if the judge
     gives no valid verdict at all.

@@ -45,6 +45,17 @@ class OfInstructionRuns(OfSweeps, Figure):
     def evaluations(self) -> list[str]:
         return sorted({name for panel in self.panels for name in panel.evaluations})
 
+    def measurements(self, catalogue: Catalogue) -> list[str]:
+        """Those of each checkpoint, and the win rates, which are of all of a model together."""
+        found = super().measurements(catalogue)
+        if "alpaca" in self.evaluations() or self.chooses:
+            found += [
+                paths.of_sweeps(model, task, self.recipe, "alpaca")
+                for model in catalogue.names("models", self.models)
+                for task in catalogue.names("tasks", self.tasks)
+            ]
+        return found
+
     def files(self, checkpoint: Checkpoint, catalogue: Catalogue) -> Iterator[str]:
         """Those of the runs, and of their base.
 
@@ -58,8 +69,6 @@ class OfInstructionRuns(OfSweeps, Figure):
         if "c4" in shown:
             yield paths.of_checkpoint(checkpoint, "c4")
         for task in catalogue.names("tasks", self.tasks):
-            if "alpaca" in shown or self.chooses:
-                yield paths.of_sweep(checkpoint, task, self.recipe, "alpaca")
             for run in catalogue.runs(self.recipe):
                 for evaluation in ["benchmarks", "c4"] if benchmarks else ["c4"]:
                     yield paths.of_run(checkpoint, task, self.recipe, run, evaluation)
