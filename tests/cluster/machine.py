@@ -24,6 +24,7 @@ SITE = Path("/etc/slurm")
 FILES = ("slurm.conf", "gres.conf")
 NODES = ("n1", "n2")
 NAME = "overtrain-slurm"  # in the name of the folder of all of it
+MORTAL = ("setpriv", "--pdeathsig", "KILL")  # before a command: it dies with the tests
 # GPUs must be devices to register; these are copies of /dev/null.
 NULL = os.makedev(1, 3)
 
@@ -117,8 +118,7 @@ class Cluster:
 
     def start(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.out").open("a") as file:
-            line = ["setpriv", "--pdeathsig", "KILL", *command]
-            self.daemons[name] = psutil.Popen(line, stdout=file, stderr=file)
+            self.daemons[name] = psutil.Popen([*MORTAL, *command], stdout=file, stderr=file)
 
     def start_node(self, node: str) -> None:
         self.start(node, "slurmd", "-D", "-N", node)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from machine import processes_in, until
+from machine import MORTAL, processes_in, until
 
 CONFIGURATION = ["--configfile", "profiles/slurm/site.yaml", "profiles/demo/overlay.yaml"]
 CONFIGURATION += ["tests/tiny.yaml", "tests/cluster/tiny.yaml"]
@@ -30,7 +30,7 @@ class Main:
     def __init__(self, folder: Path, *targets: str, options: tuple[str, ...] = ()):
         self.folder = folder
         self.output = folder / f"main{len(list(folder.glob('main*.txt')))}.txt"
-        line = [sys.executable, "-m", "snakemake", *CLUSTER, *options, *CONFIGURATION]
+        line = [*MORTAL, sys.executable, "-m", "snakemake", *CLUSTER, *options, *CONFIGURATION]
         with self.output.open("w") as file:
             self.process = psutil.Popen(
                 [*line, "--", *targets], cwd=folder, env=environment(), stdout=file, stderr=file

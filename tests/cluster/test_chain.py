@@ -1,10 +1,13 @@
 """A figure of each study on a real Slurm, from the text to the drawing: as on one machine."""
 
 import re
+import subprocess
 from pathlib import Path
 
 from machine import slurm, until
 from mains import FIGURES, Main, scripts
+
+PAGE = Path(__file__).parents[2] / "docs/cluster.md"
 
 
 def made(folder: Path) -> set[str]:
@@ -53,3 +56,10 @@ def test_gpus_and_their_model_are_asked_for_and_without_one_the_job_ends_at_once
     assert main.ends() != 0
     assert re.search(r"error: .*2 GPUs", main.said), main.said[-4000:]
     assert not scripts(begun, "pretrain")
+
+
+def test_the_pages_command_shows_whether_locks_hold_between_nodes(cluster, tmp_path):
+    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("srun ")]
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert sorted(re.sub(r"n[12]: ", "", done.stdout).splitlines()) == ["first", "kept out"]
+    assert set(re.findall(r"n[12]", done.stdout)) == {"n1", "n2"}

@@ -170,6 +170,7 @@ def test_before_its_time_runs_out_a_training_saves_and_the_next_attempt_goes_on(
     limits = ("--set-resources", "pretrain:runtime=1", f"pretrain:{signal_early}")
     main = Main(begun, CHECKPOINT, options=limits)
     script = main.script("pretrain", MIDDLE)
+    assert script.parent().name() == "bash"  # which gets the signal, too, and must wait
     first = job_of(cluster, main)
     script.suspend()  # until the signal was sent: 20 s before the end, or up to 30 s earlier
     until(lambda: elapsed(first) >= 42, 60, "the signal")
