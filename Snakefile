@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 import main
 from overtrain import PipelineError
-from overtrain.config.asked import Ask
 from overtrain.config.files import check_profile, load
+from overtrain.planning import calibration
+from overtrain.planning.asked import Ask
 
 try:
     from overtrain.configuration import checked  # finds the kinds of figures, and may refuse one
@@ -29,15 +30,18 @@ try:
     main.check_unlock(sys.argv)
     layers = load(Path(workflow.basedir), given.overwrite_config, files, given.config)
     targets = checked(layers.config, layers.paper_task_sets)
+    ask = Ask(targets.catalogue, calibration.read())
 except PipelineError as error:
     sys.exit(f"error: {error}")
 
 config = layers.config  # what the scripts of jobs see
-catalogue, ask = targets.catalogue, Ask(targets.catalogue)
+catalogue = targets.catalogue
 if workflow.is_main_process:
     print(layers.told(), file=sys.stderr)
     for line in catalogue.absent.values():
         print(f"left out of all_figures and all_tables: {line}", file=sys.stderr)
+    if line := ask.beyond_limit():
+        print(line, file=sys.stderr)
 
 NAMES = "corpus model checkpoint task recipe run paper figure table experiment source suite prompts judge"
 

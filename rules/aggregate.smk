@@ -16,7 +16,7 @@ rule aggregate:
         "../envs/figures.yaml"
     threads: ask.threads("draw")
     resources:
-        **ask("draw"),
+        **ask("draw", local=True),
     params:
         config=lambda wildcards: targets.aggregate_slice(wildcards.paper, wildcards.figure),
     script:

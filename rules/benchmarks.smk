@@ -18,7 +18,7 @@ rule prepare_benchmarks:
         "../envs/benchmarks.yaml"
     threads: ask.threads("task")
     resources:
-        **ask("task"),
+        **ask("task", local=True),
     params:
         config=lambda wildcards: catalogue.suite_slice(wildcards.suite),
     script:
@@ -38,7 +38,7 @@ rule evaluate_benchmarks_base:
     wildcard_constraints:
         model=catalogue.models_of("released"),
     conda:
-        "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml" if catalogue.suite.backend == "vllm" else "../envs/benchmarks.yaml"
     threads: ask.threads("benchmarks")
     resources:
         **ask("benchmarks"),

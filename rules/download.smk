@@ -19,7 +19,7 @@ rule download_checkpoint:
         "../envs/evaluate.yaml"
     threads: ask.threads("download")
     resources:
-        **ask("download"),
+        **ask("download", local=True),
     params:
         config=lambda wildcards: catalogue.download_slice(wildcards.model, wildcards.checkpoint),
     script:
@@ -42,7 +42,7 @@ rule download_judge:
         "../envs/evaluate.yaml"
     threads: ask.threads("download")
     resources:
-        **ask("download"),
+        **ask("download", local=True),
     params:
         config=lambda wildcards: catalogue.download_judge_slice(wildcards.judge),
     script:

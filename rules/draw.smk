@@ -18,7 +18,7 @@ rule figure:
         "../envs/figures.yaml"
     threads: ask.threads("draw")
     resources:
-        **ask("draw"),
+        **ask("draw", local=True),
     params:
         config=lambda wildcards: targets.figure_slice(wildcards.paper, wildcards.figure),
     script:
@@ -42,7 +42,7 @@ rule table:
         "../envs/figures.yaml"
     threads: ask.threads("draw")
     resources:
-        **ask("draw"),
+        **ask("draw", local=True),
     params:
         config=lambda wildcards: targets.table_slice(wildcards.paper, wildcards.table),
     script:

@@ -15,16 +15,12 @@ rule pretrain:
         model=catalogue.models_of("controlled"),
     # Longest first: a small budget fills a gap that a large one leaves.
     priority: 10
+    retries: ask.retries("pretrain")
     conda:
         "../envs/train.yaml"
     threads: ask.threads("pretrain")
     resources:
-        **ask(
-            "pretrain",
-            runtime=lambda wildcards, attempt: catalogue.pretraining_minutes(
-                wildcards.model, wildcards.checkpoint, attempt
-            ),
-        ),
+        **ask("pretrain"),
     params:
         config=lambda wildcards: catalogue.pretraining_slice(wildcards.model, wildcards.checkpoint),
     script:

@@ -14,7 +14,7 @@ rule download_released_numbers:
         "../envs/figures.yaml"
     threads: ask.threads("draw")
     resources:
-        **ask("draw"),
+        **ask("draw", local=True),
     params:
         config=lambda wildcards: catalogue.released_numbers_slice(wildcards.source),
     script:
@@ -37,7 +37,7 @@ rule read_released_numbers:
         "../envs/figures.yaml"
     threads: ask.threads("draw")
     resources:
-        **ask("draw"),
+        **ask("draw", local=True),
     params:
         config=lambda wildcards: catalogue.reading_slice(wildcards.source),
     script:

@@ -15,7 +15,7 @@ rule check_sources:
         "../envs/download.yaml"
     threads: ask.threads("task")
     resources:
-        **ask("task"),
+        **ask("task", local=True),
     params:
         config=targets.sources_slice(),
     script:

@@ -17,7 +17,7 @@ rule prepare_task:
         "../envs/download.yaml"
     threads: ask.threads("task")
     resources:
-        **ask("task"),
+        **ask("task", local=True),
     params:
         config=lambda wildcards: catalogue.task_slice(wildcards.task),
     script:

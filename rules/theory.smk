@@ -13,7 +13,7 @@ rule simulate_theory:
         "../envs/simulate.yaml"
     threads: ask.threads("theory")
     resources:
-        **ask("theory"),
+        **ask("theory", local=True),
     params:
         config=lambda wildcards: catalogue.theory_slice(wildcards.experiment),
     script:

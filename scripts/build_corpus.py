@@ -1,8 +1,9 @@
-"""Rule build_corpus: token shards of embedded docstrings or of a hub data set."""
+"""Rule build_corpus: token shards of embedded docstrings, or of a hub data set's parts."""
 
-from job import Job
-from overtrain.data import corpora
-from overtrain.hub import sources
+import shutil
+
+from job import STATE, Job
+from overtrain.data import corpora, parts
 from overtrain.records.provenance import write_json
 
 with Job(snakemake) as job:
@@ -10,9 +11,8 @@ with Job(snakemake) as job:
     if config["kind"] == "docstrings":
         manifest = corpora.build_from_docstrings(config, folder, job.threads)
     else:
-        config = sources.pin(job.catalogue, "corpora", job.wildcards.corpus, config)
-        work = folder.with_name(f"{folder.name}.work")
-        manifest = corpora.build_from_hub(config, folder, work, job.threads)
+        manifest = parts.assemble(config, job.input.shards, folder)
     write_json(folder / "provenance.json", job.origin({"corpus": manifest["sha256"]}))
     for split, content in manifest["splits"].items():
         print(f"{split}: {content['tokens']:,} tokens in {content['documents']:,} documents")
+    shutil.rmtree(STATE / "shards" / folder.name, ignore_errors=True)

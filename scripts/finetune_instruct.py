@@ -15,7 +15,7 @@ with TorchJob(snakemake) as job:
         Tuning.from_config(job.slice, model=w.model, task=w.task, recipe=w.recipe),
         Processes(
             resources.micro_batch,
-            resources.save_steps,
+            resources.state_minutes,
             job.threads,
             max(1, gpus),
             gpus > 0,

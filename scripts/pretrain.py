@@ -4,10 +4,10 @@ from job import TorchJob
 from overtrain.training.pretrain import Pretraining, Workers, pretrain
 
 with TorchJob(snakemake, "highest") as job:
-    micro_batch = job.catalogue.settings.resources.pretrain.micro_batch
+    own = job.catalogue.settings.resources.pretrain
     pretrain(
         Pretraining.from_config(job.slice),
-        Workers(micro_batch, 600, job.threads, job.gpus),
+        Workers(own.micro_batch, own.state_minutes, job.threads, job.gpus),
         job.input.corpus,
         job.output.checkpoint,
         job.state,

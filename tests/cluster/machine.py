@@ -211,7 +211,8 @@ def processes_in(folder: Path) -> Iterable[psutil.Process]:
     """Those that work in `folder` or below it."""
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()).is_relative_to(folder):
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+            if not zombie and Path(process.cwd()).is_relative_to(folder):
                 yield process
         except (psutil.Error, OSError):
             continue

@@ -40,16 +40,18 @@ def test_training_and_measuring_were_jobs_and_their_names_say_of_what(finished, 
     jobs = cluster.jobs("--states=all", f"--name={run}")
     assert {job.state for job in jobs} == {"COMPLETED"}
     comments = {job.comment for job in jobs}
-    assert "rule_pretrain_wildcards_OLMo-10K_2M" in comments
+    assert "rule_pretrain_wildcards_OLMo-10K_1M" in comments
     assert {job.node for job in jobs} == {"n1", "n2"}
-    ours = {re.match(r"(?:rule|group)_([a-z0-9_]+?)(?:_wildcards_.*)?$", c)[1] for c in comments}
-    assert not ours & {"aggregate", "figure", "prepare_task", "download_checkpoint"}
+    assert any(c.startswith("group_sweep/OLMo-10K/1M/same_docstring/default") for c in comments)
+    run = "instruct_run/OLMo-4K-hub/1.68M/which_field/instruct/lr0.001-seed0"
+    assert any(comment.startswith(f"group_{run}") for comment in comments)
+    assert not [c for c in comments if re.search("aggregate|figure|prepare|download", c)]
 
 
 def test_gpus_and_their_model_are_asked_for_and_without_one_the_job_ends_at_once(begun, cluster):
-    resources = "resources={pretrain: {gpu: 2}}"
-    options = ("--config", resources, "--retries", "0", "--default-resources")
-    main = Main(begun, "results/checkpoints/OLMo-10K/2M", options=(*options, "gpu_model='h100'"))
+    (begun / "gpus.yaml").write_text("resources: {pretrain: {gpu: 2}}\n")
+    options = ("--config", "own=gpus.yaml", "--default-resources", "gpu_model='h100'")
+    main = Main(begun, "results/checkpoints/OLMo-10K/1M", options=("--retries", "0", *options))
     until(lambda: cluster.jobs() or main.ended, 60, "a job")
     asked = slurm("scontrol", "show", "job", cluster.jobs()[0].id)
     assert re.search(r"TresPerJob=gres:gpu:h100:2", asked), asked

@@ -19,6 +19,7 @@ POINTS = CONFIG["models"]["OLMo-1B"]["hub"]["checkpoints"]
 # {name: (method, *arguments)}: of the controlled study, the theory, directions, published numbers.
 CONTROLLED = [
     ("corpus_slice", "pydoc"),
+    ("tokenising_slice", "c4"),
     ("task_slice", "rte"),
     ("pretraining_slice", "OLMo-30M", "8B"),
     ("download_slice", "OLMo-1B", "0.5T"),
@@ -113,6 +114,10 @@ def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple])
         ("corpora.pydoc.held_out", 41, {"corpus_slice"}),
         ("corpora.pydoc.title", "other", set()),  # no model of this figure reads it
         ("corpora.c4.title", "web", {"figure_slice"}),
+        ("corpora.c4.held_out", 41, {"tokenising_slice"}),
+        ("corpora.c4.train_tokens", 10**9, set()),  # nor how many files: shards stay
+        ("corpora.c4.source.file_count", 900, set()),
+        ("corpora.c4.source.files_per_part", 8, set()),
         ("models.OLMo-1B.hub.repository", "other", {"download_slice"}),
         ("models.OLMo-1B.hub.checkpoints", POINTS | {"0.5T": OTHER}, {"download_slice"}),
         ("models.OLMo-1B.hub.checkpoints", POINTS | {"1.5T": OTHER}, set()),
@@ -121,7 +126,8 @@ def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple])
         ("tasks.rte.prompt", "{sentence1}", {"task_slice"}),
         ("tasks.rte.loss_on", "all", {"sweep_slice"}),
         ("models.OLMo-30M.title", "30M", {"figure_slice", "table_slice"}),
-        ("models.OLMo-30M.tokens_per_second", 1.0, set()),
+        ("hardware.bf16", 1.0, set()),
+        ("tasks.gsm8k.tokens", 1, set()),
         ("models.OLMo-30M.budgets", ["8B"], {"aggregate_slice", "table_slice"}),
         ("pretraining.clip", 2.0, {"pretraining_slice", "table_slice"}),
         ("recipes.default.epochs", 5, {"sweep_slice"}),
@@ -301,17 +307,6 @@ def test_released_models_are_perturbed_with_resources_of_their_own(config):
     of = {m: catalogue.perturbation_resources(m) for m in ("OLMo-15M", "OLMo-2-7B")}
     assert of["OLMo-15M"].plain() == config["resources"]["perturb"]
     assert of["OLMo-2-7B"].mem_mb >= 29_200 + 5_000  # float32 weights, noise of a tensor
-
-
-def test_runtime_grows_with_tokens_and_attempts_up_to_the_limit(config):
-    config["models"]["OLMo-30M"]["tokens_per_second"] = 4e9 / 60 / 100  # 4B in 100 minutes
-    catalogue = catalogue_of(config)
-
-    def minutes(budget: str, attempt: int) -> int:
-        return catalogue.pretraining_minutes("OLMo-30M", budget, attempt)
-
-    assert [minutes(*own) for own in (("4B", 1), ("8B", 1), ("4B", 2))] == [180, 330, 360]
-    assert minutes("128B", 3) == config["resources"]["pretrain"]["runtime"]
 
 
 def test_the_catalogue_imports_nothing_heavy():

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +38,9 @@ from overtrain.model.olmo import (
 from overtrain.model.snapshots import load_stacks
 from overtrain.training.finetune import Recipe, Run, Stack, Task, by_length, finetune
 from overtrain.training.schedule import fraction
+from overtrain.training.sweep_states import SweepStates
 
+NEVER = 1e9  # minutes between states
 CPU = torch.device("cpu")
 IDENTITY = {"model": "tiny", "task": "a task"}
 RECIPE = Recipe(
@@ -65,7 +69,8 @@ def task_of(language_task, choice_task) -> Callable[[str], Path]:
 
 def sweep(base: Path, task: Path, kind: str, recipe: Recipe, output: Path, room=PLENTY):
     """Measurement rows, and the weights of every snapshot by (learning rate, seed, selection)."""
-    rows = finetune(base, Task(task, kind, "answer"), recipe, room, output, IDENTITY)
+    states = SweepStates(output.with_name(f"{output.name}.state"), {}, NEVER)
+    rows = finetune(base, Task(task, kind, "answer"), recipe, room, output, IDENTITY, states)
     found = {}
     for snapshots, model in load_stacks(base, output, 100, CPU):
         for r, snapshot in enumerate(snapshots):
@@ -85,7 +90,7 @@ def trained(base, task: Path, kind: str, recipe: Recipe, runs: list[Run], loss_o
         examples = right_answers(encode_choices(split, encoder, a.context), loss_on)
     validation = TaskSplit(task, "validation", kind, encoder, a.context)
     stack = Stack(a, load_tensors(base), runs, recipe, IDENTITY["task"], WIDE)
-    rows = stack.train(examples, validation, IDENTITY, tqdm(disable=True))
+    rows = stack.train(examples, validation, IDENTITY, tqdm(disable=True), lambda _: None)
     return rows, {name: p.detach() for name, p in stack.model.named_parameters()}
 
 
@@ -220,7 +225,7 @@ def test_a_run_that_diverges_leaves_the_stack_at_the_end_of_its_epoch(checkpoint
     sizes = []
     step = stack.step
     stack.step = lambda *args: (step(*args), sizes.append(len(stack.optimizer.weights)))
-    stack.train(examples, validation, IDENTITY, tqdm(disable=True))
+    stack.train(examples, validation, IDENTITY, tqdm(disable=True), lambda _: None)
     assert sizes == [3] * 3 + [2] * 6 and list(stack.going) == [0, 2]
     recipe = replace(recipe, learning_rates=[1e6])  # and all of a stack may leave
     rows, _ = trained(checkpoint, language_task, KINDS[0], recipe, [Run(1e6, 0)])
@@ -337,11 +342,124 @@ def test_missing_or_foreign_runs_are_one_clear_line(whole, checkpoint, tmp_path)
         next(load_stacks(shallow, whole[1], 1, CPU))
 
 
-def test_a_sweep_that_fails_leaves_nothing(checkpoint, language_task, tmp_path):
+def test_a_sweep_that_fails_leaves_no_output(checkpoint, language_task, tmp_path):
     recipe = replace(RECIPE, scheduler="linear")
     with pytest.raises(ValueError, match="linear"):
         sweep(checkpoint, language_task, KINDS[0], recipe, tmp_path / "runs")
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.state"]
+
+
+# --- stopped and continued ------------------------------------------------------------------------
+
+# One of three runs leaves its stack after an epoch; masks are drawn.
+WILD = replace(RECIPE, learning_rates=[1e-3, 1e6, 4e-3], dropout=DROPOUT)
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "runs").iterdir()}
+
+
+def attempt(base: Path, task: Path, folder: Path, room=PLENTY, minutes=NEVER, data="hash"):
+    states = SweepStates(folder / "state", {"train": data}, minutes)
+    own = Task(task, KINDS[1], "answer")
+    return finetune(base, own, WILD, room, folder / "runs", IDENTITY, states)
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_a_sweep_asked_to_end_after_any_step_ends_bit_identical(
+    every, checkpoint, choice_task, tmp_path, monkeypatch
+):
+    """Two stacks of nine steps; each attempt is sent SIGTERM in its step `every`."""
+    monkeypatch.setattr("overtrain.training.finetune.stack_width", lambda *_: 3)
+    expected = attempt(checkpoint, choice_task, tmp_path / "whole")
+    step, taken = Stack.step, []
+
+    def interrupted(stack: Stack, *arguments: object) -> None:
+        step(stack, *arguments)
+        taken.append(len(stack.going))
+        if len(taken) % every == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Stack, "step", interrupted)
+    for asked in range(every, 18, every):
+        line = f"^asked to end at step {asked} of 18; the next attempt goes on from there$"
+        with pytest.raises(PipelineError, match=line):
+            attempt(checkpoint, choice_task, tmp_path)
+        assert not (tmp_path / "runs").exists()
+    rows = attempt(checkpoint, choice_task, tmp_path)
+    assert taken == ([3] * 3 + [2] * 6) * 2  # no step twice
+    np.testing.assert_equal(rows, expected)
+    assert made(tmp_path) == made(tmp_path / "whole")
+    assert not list((tmp_path / "state").glob("*.pt"))
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+import torch
+from test_finetune import PLENTY, attempt, replace
+torch.set_num_threads(1)
+base, task, folder = map(Path, sys.argv[1:])
+attempt(base, task, folder, replace(PLENTY, memory=0), 0.0)
+"""
+
+
+def test_a_stack_that_was_finished_before_a_kill_is_not_trained_again(
+    checkpoint, choice_task, tmp_path, capsys
+):
+    """Without memory a stack is one run, so there are six."""
+    alone = replace(PLENTY, memory=0)
+    expected = attempt(checkpoint, choice_task, tmp_path / "whole", alone)
+    command = [sys.executable, "-c", SWEEP, checkpoint, choice_task, tmp_path]
+    paths = os.pathsep.join(map(str, (ROOT / "scripts", ROOT / "tests", Path(__file__).parent)))
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}) as process:
+        while not (tmp_path / "state/001.safetensors").exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    done = {p: p.stat().st_mtime_ns for p in (tmp_path / "state").glob("*.safetensors")}
+    assert 2 <= len(done) < 6
+    capsys.readouterr()
+    rows = attempt(checkpoint, choice_task, tmp_path, alone)
+    said = capsys.readouterr().out
+    for number in range(6):
+        line = f"stack {number + 1} of 6 was trained by an earlier attempt"
+        assert (line in said) == (number < len(done))
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    np.testing.assert_equal(rows, expected)
+    assert made(tmp_path) == made(tmp_path / "whole")
+
+
+def test_more_memory_keeps_the_stacks_of_an_attempt_and_less_begins_anew(
+    checkpoint, choice_task, tmp_path, capsys
+):
+    alone = replace(PLENTY, memory=0)
+    kept = attempt(checkpoint, choice_task, tmp_path, alone)
+    said = [capsys.readouterr().out]
+    np.testing.assert_equal(attempt(checkpoint, choice_task, tmp_path), kept)
+    said.append(capsys.readouterr().out)
+    attempt(checkpoint, choice_task, tmp_path, data="of another task")
+    said.append(capsys.readouterr().out)
+    attempt(checkpoint, choice_task, tmp_path, alone, data="of another task")
+    said.append(capsys.readouterr().out)
+    assert [text.count("by an earlier attempt") for text in said] == [0, 6, 0, 0]
+    assert ["is discarded" in text for text in said] == [False, False, True, True]
+    assert [len(re.findall(r"in stacks of at most 1\n", text)) for text in said] == [1, 1, 0, 1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
+def test_a_full_disk_is_one_clear_line(checkpoint, choice_task, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount")
+    try:
+        line = f"no space left on the disk that holds {disk / 'state'}; free some, run again"
+        with pytest.raises(PipelineError, match=f"^{re.escape(line)}$"):
+            attempt(checkpoint, choice_task, disk, minutes=0)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 # --- padding --------------------------------------------------------------------------------------
@@ -413,6 +531,7 @@ from pathlib import Path
 import torch
 from overtrain.model.allocator import keep_freed_memory
 from overtrain.training.finetune import Recipe, Task, finetune
+from overtrain.training.sweep_states import SweepStates
 from overtrain.model import memory
 peaks, measured = [], memory.peak  # each probe counts the peak anew: keep all of them
 memory.peak = lambda *args: peaks.append(measured(*args)) or peaks[-1]
@@ -423,7 +542,8 @@ rates = [1e-4 * i for i in range(1, 41)]
 recipe = Recipe("default", rates, [0, 1], 16, 1, "cosine", 0.1, 0.0, (0.9, 0.95), 1.0)
 room = memory.Room(torch.device("cpu"), int(0.8 * int(megabytes) * 2**20), 4096)
 task = Task(Path(task), "language_modelling")
-finetune(Path(base), task, recipe, room, Path(output), {"task": "a"})
+states = SweepStates(Path(output + ".state"), {}, 0.01)
+finetune(Path(base), task, recipe, room, Path(output), {"task": "a"}, states)
 print("peak", max(memory.resident("VmHWM"), *peaks) // 2**20)
 """
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from overtrain import PipelineError
@@ -25,9 +26,10 @@ from overtrain.model.olmo import Olmo
 from overtrain.records.provenance import seed_of, whole_folder
 from overtrain.training import pretrain as module
 from overtrain.training.pretrain import Pretraining, Workers, pretrain
+from overtrain.training.states import load_state
 
 LIBRARY = Path(module.__file__).parents[2]
-NEVER = 1e9  # seconds between states
+NEVER = 1e9  # minutes between states
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def short(pretraining) -> Pretraining:
 
 
 def train(job: Pretraining, corpus: Path, folder: Path, workers: Workers | None = None) -> Path:
-    workers = workers or Workers(micro_batch=8, state_seconds=NEVER)
+    workers = workers or Workers(micro_batch=8, state_minutes=NEVER)
     pretrain(job, workers, corpus, folder / "out", folder / "state", {"seed": job.seed})
     return folder / "out"
 
@@ -67,7 +69,9 @@ def test_a_checkpoint_is_a_hugging_face_directory_with_its_curve_and_origin(
     ]
     assert json.loads((checkpoint / "provenance.json").read_text()) == {"seed": 0}
     assert (checkpoint / "tokenizer.json").read_bytes() == (corpus / "tokenizer.json").read_bytes()
-    assert [path.name for path in checkpoint.parent.iterdir()] == ["tiny"]  # no state is left
+    state = checkpoint.parent / "state"  # of the last step
+    assert sorted(path.name for path in state.iterdir()) == ["identity.json", "state.pt"]
+    assert saved_step(state) == 80
     found = curve(checkpoint)
     assert found["tokens"] == [(step + 1) * 8 * 32 for step in range(pretraining.steps)]
     assert found["learning_rate"][7] == pytest.approx(1e-2)  # after 10 % of 80 steps
@@ -85,7 +89,7 @@ def test_the_same_job_gives_the_same_bytes(short, corpus, tmp_path):
 def test_a_batch_in_parts_is_the_batch(short, corpus, tmp_path):
     job = replace(short, dropout=Rates())
     whole = load_file(train(job, corpus, tmp_path / "whole") / "model.safetensors")
-    workers = Workers(micro_batch=3, state_seconds=NEVER)
+    workers = Workers(micro_batch=3, state_minutes=NEVER)
     parts = load_file(train(job, corpus, tmp_path / "parts", workers) / "model.safetensors")
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-5)
@@ -128,30 +132,42 @@ def test_a_curve_has_some_two_hundred_points_each_the_mean_since_the_last(short,
 
 def saved_step(state: Path) -> int:
     """The step of the last whole state, 0 before there is one."""
-    path = state / "state.safetensors"
-    if not path.exists():
-        return 0
-    with safe_open(path, "pt") as file:
-        return int(file.metadata()["step"])
+    return (load_state(state / "state.pt") or {"step": 0})["step"]
 
 
 SCRIPT = """
 import json, sys, torch
 from pathlib import Path
+from overtrain import PipelineError
 from overtrain.training.pretrain import Workers, Pretraining, pretrain
 
-job, corpus, folder = sys.argv[1:]
+job, corpus, folder, workers = sys.argv[1:]
 torch.set_num_threads(1)
 job, folder = Pretraining.from_config(json.loads(job)), Path(folder)
-workers = Workers(micro_batch=8, state_seconds=0.0)
-pretrain(job, workers, Path(corpus), folder / "out", folder / "state", {"seed": job.seed})
+workers = Workers(**json.loads(workers))
+try:
+    pretrain(job, workers, Path(corpus), folder / "out", folder / "state", {"seed": job.seed})
+except PipelineError as error:
+    sys.exit(f"error: {error}")
 """
+EACH_STEP = Workers(micro_batch=8, state_minutes=0.0)
+
+
+def start(job: Pretraining, corpus: Path, folder: Path, workers: Workers) -> subprocess.Popen:
+    """A process of the job's, and the leader of a group of them."""
+    arguments = [json.dumps(asdict(job)), str(corpus), str(folder), json.dumps(asdict(workers))]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        env=os.environ | {"PYTHONPATH": str(LIBRARY)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def train_and_kill(job: Pretraining, corpus: Path, folder: Path, step: int) -> int:
     """Kill -9 a process of the job's when a state of `step` is there; the last state's step."""
-    command = [sys.executable, "-c", SCRIPT, json.dumps(asdict(job)), str(corpus), str(folder)]
-    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(LIBRARY)}) as process:
+    with start(job, corpus, folder, EACH_STEP) as process:
         while saved_step(folder / "state") < step and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
@@ -178,7 +194,36 @@ def test_a_killed_job_continues_and_ends_bit_identical(killed, corpus, tmp_path,
     capsys.readouterr()
     assert contents(train(job, corpus, folder)) == expected
     assert f"continuing from step {step}" in capsys.readouterr().out
-    assert not (folder / "state").exists()
+
+
+@pytest.mark.slow
+def test_a_job_asked_to_end_saves_its_step_and_goes_on(short, corpus, tmp_path, capsys):
+    job = replace(short, tokens=4000 * 8 * 32)
+    with start(job, corpus, tmp_path, replace(EACH_STEP, state_minutes=0.01)) as process:
+        while not saved_step(tmp_path / "state"):
+            time.sleep(0.01)
+        process.terminate()
+        said = process.stderr.read()
+    step = saved_step(tmp_path / "state")
+    line = f"error: asked to end at step {step} of 4000; the next attempt goes on from there"
+    assert said.splitlines()[-1] == line and process.returncode == 1
+    found = contents(train(job, corpus, tmp_path))
+    assert f"continuing from step {step:,}\n" in capsys.readouterr().out
+    assert found == contents(train(job, corpus, tmp_path / "whole"))
+
+
+def test_no_step_is_done_twice_after_the_last(short, corpus, tmp_path, capsys):
+    """The job dies before its checkpoint is written, then before it is recorded."""
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):  # at the end: its checkpoint's folder cannot be made
+        pretrain(short, EACH_STEP, corpus, tmp_path / "file/out", tmp_path / "state", {"seed": 0})
+    found = contents(train(short, corpus, tmp_path))
+    shutil.rmtree(tmp_path / "out")
+    assert contents(train(short, corpus, tmp_path)) == found
+    said = capsys.readouterr()
+    assert said.out.count(f"continuing from step {short.steps}\n") == 2
+    assert said.err.count("0/12") == 1  # its bar, of the first attempt alone
+    assert found == contents(train(short, corpus, tmp_path / "whole"))
 
 
 @pytest.mark.slow
@@ -207,35 +252,87 @@ def test_a_state_of_another_text_is_discarded(killed, tmp_path, capsys):
 def test_a_half_written_state_of_a_killed_job_does_not_stop_the_next(short, corpus, tmp_path):
     state = tmp_path / "state"
     state.mkdir()
-    (state / ".state.123.partial.safetensors").write_bytes(b"half")
+    (state / ".state.123.partial.pt").write_bytes(b"half")
     train(short, corpus, tmp_path)
-    assert not state.exists()
+    assert saved_step(state) == short.steps
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
+@pytest.mark.parametrize("gpus", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_full_disk_is_one_clear_line(short, corpus, tmp_path, gpus):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount")
+    try:
+        line = f"no space left on the disk that holds {disk / 'state'}; free some, run again"
+        with pytest.raises(PipelineError, match=f"^{re.escape(line)}$"):
+            train(short, corpus, disk, replace(EACH_STEP, gpus=gpus))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 # --- several processes ----------------------------------------------------------------------------
+
+TWO = Workers(micro_batch=2, state_minutes=0.0, gpus=2)
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(short, corpus, tmp_path):
     job = replace(short, dropout=Rates())  # masks differ by process
     one = train(job, corpus, tmp_path / "one")
-    workers = Workers(micro_batch=2, state_seconds=0.0, gpus=2)
-    two = train(job, corpus, tmp_path / "two", workers)
+    two = train(job, corpus, tmp_path / "two", TWO)
     assert curve(two)["tokens"] == curve(one)["tokens"]
     assert curve(two)["loss"] == pytest.approx(curve(one)["loss"], abs=1e-4)
     expected = load_file(one / "model.safetensors")
     for name, tensor in load_file(two / "model.safetensors").items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-4)
     assert sorted(contents(two)) == sorted(contents(one))
-    assert not (tmp_path / "two" / "state").exists()
 
 
 @pytest.mark.slow
-def test_a_batch_that_processes_cannot_share_is_one_clear_line(short, corpus, tmp_path, capfd):
-    job = replace(short, batch_size=5)
-    with pytest.raises(PipelineError, match="a training process failed"):
-        train(job, corpus, tmp_path, Workers(micro_batch=8, state_seconds=NEVER, gpus=2))
-    assert "error: batch_size 5 is not divisible by 2 processes" in capfd.readouterr().err
+def test_two_processes_asked_to_end_stop_at_one_step_and_go_on(short, corpus, tmp_path, capfd):
+    """Asked as Slurm does: every process of the job at once. With masks that differ by process."""
+    job = replace(short, tokens=2003 * 8 * 32)  # ten steps a point of the curve
+    with start(job, corpus, tmp_path, TWO) as process:
+        while saved_step(tmp_path / "state") < 103:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.stderr.read()
+    step = saved_step(tmp_path / "state")
+    line = f"error: asked to end at step {step} of 2003; the next attempt goes on from there"
+    assert said.splitlines()[-1] == line and process.returncode == 1, said
+    found = contents(train(job, corpus, tmp_path, replace(TWO, state_minutes=NEVER)))
+    assert capfd.readouterr().out.count(f"continuing from step {step}\n") == 1
+    workers = replace(TWO, state_minutes=NEVER)
+    assert found == contents(train(job, corpus, tmp_path / "whole", workers))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [0, 1])  # while they import, and while they train
+def test_two_processes_share_the_threads_and_end_with_the_one_that_started_them(
+    short, corpus, tmp_path, step
+):
+    job = replace(short, tokens=100_000 * 8 * 32)
+    with start(job, corpus, tmp_path, replace(TWO, threads=6)) as process:
+        workers: list[psutil.Process] = []
+        while len(workers) < 2 or saved_step(tmp_path / "state") < step:
+            started = psutil.Process(process.pid).children(recursive=True)
+            workers = [p for p in started if p.cmdline()[1:4] == ["-u", "-m", module.__name__]]
+            time.sleep(0.01)
+        assert [p.environ()["OMP_NUM_THREADS"] for p in workers] == ["3", "3"]
+        process.kill()
+        gone, alive = psutil.wait_procs(started, 60)
+        for p in alive:
+            p.kill()
+    assert not alive and len(gone) >= 3  # torchrun's own, too
+
+
+@pytest.mark.slow
+def test_a_batch_that_processes_cannot_share_is_one_clear_line(short, corpus, tmp_path):
+    with pytest.raises(PipelineError, match=r"^batch_size 5 is not divisible by 2 processes$"):
+        train(replace(short, batch_size=5), corpus, tmp_path, TWO)
 
 
 # --- what can be wrong ----------------------------------------------------------------------------
@@ -265,8 +362,6 @@ def test_a_damaged_shard_is_named_before_training(short, corpus, tmp_path):
     shard = (
         broken / json.loads((broken / MANIFEST).read_text())["splits"]["train"]["shards"][0]["file"]
     )
-    content = bytearray(shard.read_bytes())
-    content[100] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(PipelineError, match=f"{shard.name}: differs from its hash"):
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(PipelineError, match=f"{shard.name}: has .* bytes"):
         train(short, broken, tmp_path)

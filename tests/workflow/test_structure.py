@@ -18,6 +18,7 @@ ORDER = [
     "measuring",
     "studies",
     "figures",
+    "planning",
 ]
 MODULES = sorted(LIBRARY.rglob("*.py"))
 

@@ -12,7 +12,8 @@ from overtrain.config.hub import Asked
 from overtrain.config.section import Count, Distinct, Named, Package, Revision, Section, Text
 
 Backend = Annotated[
-    Literal["auto", "hf", "vllm"], Field(description="auto: vllm where it is installed")
+    Literal["hf", "vllm"],
+    Field(description="hf: transformers. Results differ in rounding: one for all of a figure"),
 ]
 NOT_BENCHMARKS = ("alpaca", "c4")  # what else a tuned run is evaluated on
 
@@ -78,6 +79,10 @@ class Suite(Section):
         default=None, description="YAML files of tasks that lm-eval does not have"
     )
     chat_template: bool = False
+    tokens: Count | None = Field(
+        default=None,
+        description="Tokens of all requests together, about; for what runs cost. null: few",
+    )
     packages: Distinct[Package] | None = Field(
         default=None, description="Packages whose docstrings `data` of tasks asks about"
     )

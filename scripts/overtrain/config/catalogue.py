@@ -14,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 from overtrain.config.benchmarks import Suite
+from overtrain.config.corpora import HubCorpus
 from overtrain.config.hub import CHECKPOINTS, is_local
 from overtrain.config.judges import AnyJudge, OfTheHub
-from overtrain.config.models import Checkpoint, PretrainedModel, ReleasedModel
+from overtrain.config.models import Checkpoint, ReleasedModel
 from overtrain.config.resources import Resources
 from overtrain.config.section import dumps
 from overtrain.config.settings import Settings
@@ -67,6 +68,20 @@ class Catalogue:
             "tokens": point.tokens,
             "pretraining_seed": point.seed,
         }
+
+    def of_hub(self, corpus: str) -> HubCorpus:
+        found = self.settings.corpora[corpus]
+        assert isinstance(found, HubCorpus)
+        return found
+
+    def corpora_of_hub(self) -> str:
+        """A regular expression for the names of corpora that are made in parts."""
+        own = self.settings.corpora.items()
+        return one_of(name for name, corpus in own if isinstance(corpus, HubCorpus))
+
+    def shards(self, corpus: str) -> list[str]:
+        """The folders with the shards of each part, in order; none of a corpus without parts."""
+        return [f"results/shards/{corpus}/{part}" for part in self.settings.corpora[corpus].parts]
 
     def corpus_of(self, model: str) -> str:
         return self.settings.models[model].corpus
@@ -173,7 +188,10 @@ class Catalogue:
     # --- slices: what a result depends on ---
 
     def corpus_slice(self, corpus: str) -> str:
-        return dumps(self.settings.corpora[corpus].plain("title"))
+        return dumps(self.settings.corpora[corpus].slice())
+
+    def tokenising_slice(self, corpus: str) -> str:
+        return dumps(self.of_hub(corpus).tokenising_slice())
 
     def task_slice(self, task: str) -> str:
         return dumps(self.settings.tasks[task].slice())
@@ -272,18 +290,6 @@ class Catalogue:
         """A released model is hundreds of times larger than one that is pre-trained here."""
         own = self.settings.resources
         return own.perturb_released if self.study_of(model) == "released" else own.perturb
-
-    def pretraining_minutes(self, model: str, checkpoint: str, attempt: int) -> int:
-        """Minutes to ask for: 1.5 times what is expected, at most the rule's limit; it resumes."""
-        own = self.settings.models[model]
-        assert isinstance(own, PretrainedModel)
-        expected = self.checkpoint(model, checkpoint).tokens / own.tokens_per_second / 60
-        limit = self.settings.resources.pretrain.runtime
-        return min(limit, round(attempt * (30 + 1.5 * expected)))
-
-    def judging_minutes(self, model: str, attempt: int) -> int:
-        """Minutes to ask for: those of a sweep for each checkpoint of the model."""
-        return attempt * len(self.checkpoints(model)) * self.settings.resources.judge.runtime
 
     @cached_property
     def absent(self) -> dict[str, str]:

@@ -36,6 +36,7 @@ def check(catalogue: Catalogue) -> None:
     for name, task in settings.tasks.items():
         for original in task.stands_for or ():
             known(f"tasks.{name}.stands_for", original, "tasks", settings.tasks)
+    known("resources.judge.size", settings.resources.judge.size, "shapes", settings.shapes)
     check_evaluations(settings)
     for name in settings.released_numbers:
         if name not in STUDIES:
@@ -48,6 +49,7 @@ def check_released_model(where: str, model: ReleasedModel, settings: Settings) -
     for stage in SIZED:
         sizes = getattr(settings.resources, stage)
         known(f"{where}.size", model.size, f"resources.{stage}", sizes)
+    known(f"{where}.size", model.size, "shapes", settings.shapes)
     section, names = f"{where}.hub.checkpoints", model.hub.checkpoints
     known(f"{where}.reference", model.reference, section, names)
 

@@ -92,9 +92,6 @@ class PretrainedModel(Section):
         default=[0],
         description="Pre-training seeds; seed 0's checkpoints are named by the budget alone",
     )
-    tokens_per_second: Positive = Field(
-        description="Expected speed with the GPUs of resources.pretrain; sets the runtime"
-    )
 
     study: ClassVar[str] = "controlled"
 

@@ -1,10 +1,14 @@
-"""What a job asks a cluster for, by stage, and for released models by size (docs/resources.md)."""
+"""What a job asks a cluster for, by stage, and for released models by size (docs/resources.md).
+
+The time and disk of what trains or measures a model are computed (`overtrain.planning.asked`); here
+is what does not follow from the model.
+"""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from overtrain.config.section import Count, Named, Section
+from overtrain.config.section import Count, Named, Positive, Section, Text
 
 
 class Resources(Section):
@@ -12,39 +16,49 @@ class Resources(Section):
 
     threads: Count
     mem_mb: Count = Field(description="MB of host memory")
-    runtime: Count = Field(description="Minutes")
+    runtime: Count = Field(description="Minutes beside what is computed")
     gpu: int = Field(ge=0, description="GPUs")
 
 
-class OfPretraining(Resources):
+class OfTraining(Resources):
+    state_minutes: Positive = Field(
+        description="Minutes between two states, from the last of which a killed job goes on"
+    )
+
+
+class OfPretraining(OfTraining):
     micro_batch: Count = Field(description="Windows in one pass of a GPU")
 
 
-class OfSize(Resources):
-    disk_mb: Count = Field(description="MB of disk that the job's files take while it runs")
-
-
-class OfInstructionTuning(OfSize):
+class OfInstructionTuning(OfTraining):
     micro_batch: Count = Field(
         description="Conversations in one pass of a GPU; memory, not results"
     )
-    save_steps: Count = Field(description="Steps between two states from which a run goes on")
+
+
+class OfJudge(Resources):
+    size: Text = Field(description="A key of shapes: the judge's own")
 
 
 class AllResources(Section):
     """By stage; of released models also by size, which is a model's `size`."""
 
+    limit: Count | None = Field(
+        description="Minutes that the site lets a job run at most; null: no limit"
+    )
+    download_text: Resources
+    tokenise: Resources
     corpus: Resources
     task: Resources
     pretrain: OfPretraining
-    finetune: Resources
+    finetune: OfTraining
     evaluate: Resources
     perturb: Resources
     perturb_released: Resources
     finetune_instruct: Named[OfInstructionTuning] = Field(min_length=1)
-    generate: Named[OfSize] = Field(min_length=1)
-    benchmarks: Named[OfSize] = Field(min_length=1)
-    judge: Resources
+    generate: Named[Resources] = Field(min_length=1)
+    benchmarks: Named[Resources] = Field(min_length=1)
+    judge: OfJudge
     download: Resources
     theory: Resources
     draw: Resources

@@ -14,6 +14,7 @@ from overtrain.config.benchmarks import Suite
 from overtrain.config.corpora import Corpus
 from overtrain.config.evaluations import Evaluations, Statistics
 from overtrain.config.grids import Grid
+from overtrain.config.hardware import Hardware, ReleasedShape
 from overtrain.config.judges import Judge, Prompts
 from overtrain.config.models import Model, Pretraining
 from overtrain.config.noise import Interpolation, Perturbation, Sharpness
@@ -74,3 +75,7 @@ class Settings(Section, Generic[Figure, Table]):
     )
     tables: Named[Named[Table]] = Field(description="By paper and name")
     resources: AllResources
+    hardware: Hardware
+    shapes: Named[ReleasedShape] = Field(
+        min_length=1, description="Of released models, by size: what their jobs cost and hold"
+    )

@@ -119,6 +119,10 @@ class AnyKind(Section):
         "the likest first",
     )
     examples: Examples
+    tokens: Count = Field(
+        default=256,
+        description="Tokens of an example, about (a context's at most); for what runs cost",
+    )
     source: Rows
 
     def asked(self) -> Iterator[Asked]:
@@ -130,7 +134,7 @@ class AnyKind(Section):
 
     def slice(self) -> dict:
         """What its examples depend on; what training makes of them is `training_slice`."""
-        return self.plain("title", "stands_for", "loss_on")
+        return self.plain("title", "stands_for", "loss_on", "tokens")
 
     def training_slice(self) -> dict:
         """What a task's settings, beside its examples, say about training."""

@@ -1,9 +1,13 @@
-"""Pre-training text as token shards: built from docstrings or the hub, read by memory map.
+"""Pre-training text as token shards: written, checked once on the disk, read by memory map.
 
 A corpus is a folder: `train-*.bin` and `held_out-*.bin` (little-endian ids, documents separated by
 the end-of-text id; uint16, or uint32 where the manifest's vocabulary has more than 65,536 tokens),
 the tokenizer, and `manifest.json` with every shard's hash. A document is held out by its own hash,
 so that equal documents are always on the same side and the two splits are disjoint by content.
+
+Every shard is read back from the disk when it has been written (`verified.json` says so). Those who
+read a corpus look only whether its files are there and as long as they should be: hashing the 256
+GB of the paper's takes minutes, and a pre-training on many GPUs would wait for it at every start.
 """
 
 from __future__ import annotations
@@ -12,21 +16,17 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from overtrain import PipelineError
 from overtrain.data import docstrings, tokenizer
 from overtrain.data.tokenizer import TextEncoder, token_type
-from overtrain.data.workers import pool as workers_pool
-from overtrain.hub import client
-from overtrain.records.provenance import sha256, whole_folder, write_json
+from overtrain.records.provenance import whole_folder, write_json
 
-MANIFEST = "manifest.json"
+MANIFEST, VERIFIED = "manifest.json", "verified.json"
 SPLITS = ("train", "held_out")
 BATCH = 1024  # documents encoded at a time
 
@@ -42,7 +42,10 @@ def is_held_out(text: str, one_in: int) -> bool:
 def write_shards(
     texts: Iterable[str], encoder: TextEncoder, one_in: int, folder: Path, name: str
 ) -> dict[str, dict]:
-    """Encode `texts` into `{split}-{name}.bin`; per split: file, tokens, documents, sha256."""
+    """Encode `texts` into `{split}-{name}.bin`; per split: file, tokens, documents, sha256.
+
+    PipelineError if the disk does not hold what was written.
+    """
     shards: dict[str, dict[str, Any]] = {
         split: {
             "file": f"{split}-{name}.bin",
@@ -67,9 +70,23 @@ def write_shards(
     finally:
         for file in files.values():
             file.close()
-    return {
-        split: shard | {"sha256": shard["sha256"].hexdigest()} for split, shard in shards.items()
-    }
+    for shard in shards.values():
+        shard["sha256"] = shard["sha256"].hexdigest()
+        read_back(folder / shard["file"], shard["sha256"])
+    return shards
+
+
+def read_back(path: Path, digest: str) -> None:
+    """Compare what the disk holds of a file with the hash of what was written."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):  # forget it, or memory would answer for the disk
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise PipelineError(
+            f"{path}: the disk does not hold what was written to it (SHA-256 {found}, not {digest})"
+        )
 
 
 def batched(items: Iterable, size: int) -> Iterator[list]:
@@ -86,7 +103,7 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
 def write_manifest(
     folder: Path, encoder: TextEncoder, shards: list[dict[str, dict]], source: dict
 ) -> dict:
-    """Check the splits and write the tokenizer and the manifest that describes them."""
+    """Write the tokenizer, and the manifest that describes verified shards."""
     splits = {}
     for split in SPLITS:
         parts = [shard[split] for shard in shards if shard[split]["tokens"]]
@@ -109,6 +126,9 @@ def write_manifest(
         "vocabulary": encoder.vocabulary,
     }
     write_json(folder / MANIFEST, manifest)
+    tokens = sum(splits[split]["tokens"] for split in SPLITS)
+    verified = {"bytes": tokens * encoder.type.itemsize, "sha256": manifest["sha256"]}
+    write_json(folder / VERIFIED, verified)
     return manifest
 
 
@@ -130,91 +150,6 @@ def build_from_docstrings(config: dict, folder: Path, workers: int) -> dict:
         return write_manifest(temporary, encoder, [shards], {"docstrings": source})
 
 
-def build_from_hub(config: dict, folder: Path, work: Path, workers: int) -> dict:
-    """Stream, tokenise and shard a hub data set, one source file a shard. Returns the manifest.
-
-    Finished shards wait in `work`, outside the outputs that Snakemake clears, so an interrupted
-    build goes on with the next file. Only `config["train_tokens"]` tokens are kept: files are taken
-    in order.
-    """
-    source, vocabulary = config["source"], config["tokenizer"]["hub"]
-    encoder = tokenizer.from_hub(**vocabulary)
-    work.mkdir(parents=True, exist_ok=True)
-    origin = {"dataset": source["dataset"], "revision": source["revision"]}
-    origin["tokenizer"] = vocabulary
-    check_same_work(work, {"config": config, "origin": origin})
-    encoder.save(work)
-    shard = partial(build_shard, config, work)
-    shards: list[dict] = []
-    total = 0
-    with (
-        workers_pool(workers) as pool,
-        tqdm(total=config["train_tokens"], unit="token", unit_scale=True, desc="tokenise") as bar,
-    ):
-        for batch in batched(range(source["file_count"]), workers):
-            for found in pool.map(shard, batch):
-                if total >= config["train_tokens"]:
-                    break  # the batch's last files are not needed
-                shards.append(found)
-                total += found["train"]["tokens"]
-                bar.update(found["train"]["tokens"])
-            if total >= config["train_tokens"]:
-                break
-        else:
-            raise PipelineError(
-                f"{source['dataset']}: its {source['file_count']} files hold {total:,} training "
-                f"tokens; train_tokens asks for {config['train_tokens']:,}"
-            )
-    with whole_folder(folder) as temporary:
-        for found in shards:
-            for split in SPLITS:
-                os.link(work / found[split]["file"], temporary / found[split]["file"])
-        manifest = write_manifest(temporary, encoder, shards, origin)
-    for path in work.iterdir():
-        path.unlink()
-    work.rmdir()
-    return manifest
-
-
-def check_same_work(work: Path, identity: dict) -> None:
-    """Refuse to mix shards of two configurations in one working folder."""
-    path = work / "identity.json"
-    content = json.dumps(identity, sort_keys=True)
-    if path.exists() and path.read_text() != content:
-        raise PipelineError(
-            f"{work}: holds shards of another configuration; remove it to start again"
-        )
-    path.write_text(content)
-
-
-def build_shard(config: dict, work: Path, index: int) -> dict[str, dict]:
-    """Tokenise source file `index`, unless a former attempt finished it."""
-    done = work / f"{index:05d}.json"
-    if done.exists():
-        return json.loads(done.read_text())
-    from datasets import load_dataset
-
-    source = config["source"]
-    file, column = source["files"].format(index), source["text_column"]
-    encoder = tokenizer.load_encoder(work)
-    with client.one_line(f"{source['dataset']}, {file}"):
-        rows = load_dataset(
-            source["dataset"],
-            data_files=file,
-            revision=source["revision"],
-            split="train",
-            streaming=True,
-        )
-        if rows.column_names and column not in rows.column_names:
-            raise PipelineError(
-                f"{source['dataset']}: no column {column!r}; it has {rows.column_names}"
-            )
-        texts = (row[column] for row in rows)
-        shard = write_shards(texts, encoder, config["held_out"], work, f"{index:05d}")
-    write_json(done, shard)
-    return shard
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -231,15 +166,15 @@ class Corpus:
             raise PipelineError(f"{path}: not a readable manifest ({error})") from error
 
     def verify(self, split: str) -> None:
-        """Compare the shards of `split` with the manifest; PipelineError at one that differs."""
+        """PipelineError at a shard of `split` that is missing or not as long as it was written."""
         for shard in self.manifest["splits"][split]["shards"]:
             path = self.folder / shard["file"]
             if not path.exists():
                 raise PipelineError(f"{path}: missing; the manifest lists it")
-            size = self.type.itemsize * shard["tokens"]
-            if path.stat().st_size != size or sha256(path) != shard["sha256"]:
+            size, found = self.type.itemsize * shard["tokens"], path.stat().st_size
+            if found != size:
                 raise PipelineError(
-                    f"{path}: differs from its hash in {MANIFEST}; build the corpus again"
+                    f"{path}: has {found:,} bytes, {size:,} by {MANIFEST}; build the corpus again"
                 )
 
     def windows(self, split: str, context: int) -> Windows:

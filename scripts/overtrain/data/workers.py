@@ -1,8 +1,9 @@
-"""Process pools whose workers end with their parent, however it ends."""
+"""Process pools whose workers end with their parent, however it ends, and share its threads."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -16,5 +17,13 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, initializer=die_with_parent)
+def start(threads: int | None) -> None:
+    die_with_parent()
+    if threads:  # of tokenizers (rayon) and Arrow, which would take all cores; they read it once
+        os.environ["TOKENIZERS_PARALLELISM"] = "true"
+        os.environ["RAYON_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
+    """threads: of each worker, if its libraries have threads."""
+    return ProcessPoolExecutor(workers, initializer=start, initargs=(threads,))

@@ -1,9 +1,9 @@
-"""One revision of a repository as a checkpoint directory: safetensors and a manifest.
+"""One revision of a repository as a checkpoint directory (safetensors, manifest); named files.
 
-Only the configuration, the tokenizer and the weights are taken; no code of the repository is. The
-manifest says which commit the revision named and the SHA-256 of every file. A repository is the
-hub's, or a local folder with a folder for each revision, whose files are copied: so a model's
-checkpoints that were trained here can stand in for a released model's.
+Of a checkpoint only the configuration, the tokenizer and the weights are taken; no code of the
+repository is. The manifest says which commit the revision named and the SHA-256 of every file. A
+repository is the hub's, or a local folder with a folder for each revision, whose files are copied:
+so a model's checkpoints that were trained here can stand in for a released model's.
 
 huggingface_hub's own downloads give a file a new temporary name in each process, so one that was
 killed starts again, and compare no hash (`tests/hub/test_download.py` shows both); so here a file
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from overtrain import PipelineError
 from overtrain.config.hub import is_local
@@ -36,7 +37,9 @@ DESCRIPTION = (
     "special_tokens_map.json",
     "tokenizer*",
 )
-TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+# Either is a tokenizer: all of it, or SentencePiece's model and the class that says how it is read.
+TOKENIZERS = ({"tokenizer.json"}, {"tokenizer.model", "tokenizer_config.json"})
+SAMPLE = "A sample: 12.5 % of naïve text,  on two\nlines."
 SAFETENSORS, PICKLED = "model*.safetensors", "pytorch_model*.bin"
 
 
@@ -79,6 +82,7 @@ def download_checkpoint(
         digests = {name: source.fetch(name, place / name) for name in (*described, *indices)}
         if architectures is not None:
             check_architecture(place / "config.json", architectures, what)
+        check_tokenizer(place, what)
         for index in indices:
             check_index(place / index, weights, f"{what}, {index}")
         digests |= {name: source.fetch(name, place / name) for name in weights}
@@ -115,7 +119,35 @@ def of_folder(repository: str, revision: str) -> Source:
     if revision not in known:
         missing = client.no_revision(revision, known)
         raise PipelineError(f"{repository} at {revision}: {missing}")
-    files = {path.name: path for path in (root / revision).iterdir() if path.is_file()}
+    return copied({path.name: path for path in (root / revision).iterdir() if path.is_file()})
+
+
+def of_hub(repository: str, revision: str, what: str) -> Source:
+    """A revision of a repository of the hub."""
+    info = client.api().repo_info(
+        repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
+    )
+    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
+    return fetched(files, what, repository=repository, revision=info.sha)
+
+
+def data_files(dataset: str, revision: str, names: list[str], what: str) -> Source:
+    """Named files of a data set of the hub, wherever in it they are, or of a local folder."""
+    place: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    local = is_local(dataset)
+    if local:
+        paths = {name: Path(dataset, name) for name in names}
+        found: dict[str, Any] = {name: path for name, path in paths.items() if path.is_file()}
+    else:
+        entries = client.api().get_paths_info(dataset, names, **place)
+        found = {entry.path: entry for entry in entries}
+    if missing := [name for name in names if name not in found]:
+        raise PipelineError(f"{what}: it has no file {missing[0]} ({len(missing)} missing)")
+    return copied(found) if local else fetched(found, what, repository=dataset, **place)
+
+
+def copied(files: dict[str, Path]) -> Source:
+    """Local files."""
 
     def fetch(name: str, path: Path) -> str:
         return sha256(shutil.copyfile(files[name], path))
@@ -123,17 +155,13 @@ def of_folder(repository: str, revision: str) -> Source:
     return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
 
 
-def of_hub(repository: str, revision: str, what: str) -> Source:
-    """A revision of a repository of the hub."""
+def fetched(files: dict[str, Any], what: str, repository: str, **place: str) -> Source:
+    """Files as the hub describes them (size, blob_id, lfs); place: what `hf_hub_url` takes."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
     from huggingface_hub.utils.sha import git_hash
 
-    info = client.api().repo_info(
-        repository, revision=revision, files_metadata=True, timeout=client.TIMEOUT
-    )
-    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
     headers = build_hf_headers()
 
     def fetch(name: str, path: Path) -> str:
@@ -141,7 +169,7 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
         file = files[name]
         with path.open("ab") as stream:
             if stream.tell() < file.size:
-                url = hf_hub_url(repository, name, revision=info.sha)
+                url = hf_hub_url(repository, name, **place)
                 there = {"resume_size": stream.tell(), "displayed_filename": name}
                 http_get(url, stream, headers=headers, **there)
         digest = sha256(path)
@@ -160,7 +188,7 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
             )
         return digest
 
-    return Source(info.sha, {name: file.size for name, file in files.items()}, fetch)
+    return Source(place["revision"], {name: file.size for name, file in files.items()}, fetch)
 
 
 def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[str]]:
@@ -168,10 +196,12 @@ def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[
     names = sorted(names)
     described = [n for n in names if any(fnmatch(n, pattern) for pattern in DESCRIPTION)]
     kind = next((k for k in (SAFETENSORS, PICKLED) if any(fnmatch(n, k) for n in names)), None)
-    if "config.json" not in described or not {*TOKENIZERS} & {*described} or kind is None:
+    tokenizer = any(files <= {*described} for files in TOKENIZERS)
+    if "config.json" not in described or not tokenizer or kind is None:
+        choices = " or ".join(" with ".join(sorted(files)) for files in TOKENIZERS)
         raise PipelineError(
-            f"{what}: needs config.json, {' or '.join(TOKENIZERS)}, and {SAFETENSORS} or "
-            f"{PICKLED}; it has {', '.join(names)}"
+            f"{what}: needs config.json, {choices}, and {SAFETENSORS} or {PICKLED}; "
+            f"it has {', '.join(names)}"
         )
     weights = [n for n in names if fnmatch(n, kind)]
     return described, weights, [n for n in names if fnmatch(n, f"{kind}.index.json")]
@@ -211,6 +241,36 @@ def check_architecture(path: Path, known: Iterable[str], what: str) -> None:
     if found not in known:
         raise PipelineError(
             f"{what}: model_type of config.json is {found!r}; it must be one of {', '.join(known)}"
+        )
+
+
+def check_tokenizer(folder: Path, what: str) -> None:
+    """transformers must load it and, of a tokenizer.model alone, make the tokens that it says.
+
+    It converts that file as the class in tokenizer_config.json asks; a class that it does not know
+    gives other tokens without a word.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers and tokenizers raise what they like
+        reason = " ".join(str(error).split())
+        raise PipelineError(
+            f"{what}: transformers cannot load its tokenizer ({reason[:200]})"
+        ) from error
+    if (folder / "tokenizer.json").exists():
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    model = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    if tokenizer(SAMPLE, add_special_tokens=False).input_ids != model.encode(SAMPLE):
+        named = json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class")
+        raise PipelineError(
+            f"{what}: transformers reads tokenizer.model as other tokens than it says; "
+            f"tokenizer_class of tokenizer_config.json is {named!r}"
         )
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from overtrain import PipelineError
+from overtrain.hub import client
 from overtrain.measuring.verdicts import (
     IDENTIFIERS,
     Judge,
@@ -32,6 +33,8 @@ def open_judge(
 
     folder: where its model was downloaded to, with a manifest; else `settings` say where it is.
     """
+    if settings["kind"] in ("transformers", "vllm"):
+        client.stay_offline()  # its files are here; one behind an endpoint keeps its network
     if settings["kind"] == "overlap":
         yield Overlap()
     elif settings["kind"] == "transformers":

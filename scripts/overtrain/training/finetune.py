@@ -9,13 +9,16 @@ at the end of that epoch.
 Little is computed for nothing: a batch's short and long sequences are taken apart where padding
 them together costs more, and only positions with a target have logits. How many runs share a stack
 may show in a number's last digits.
+
+A stopped sweep goes on from its states (`sweep_states`) and on a CPU ends bit-identical to one that
+was not stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +39,10 @@ from overtrain.model.snapshots import Snapshot
 from overtrain.records.measurements import row
 from overtrain.records.provenance import seed_of, whole_folder
 from overtrain.training.optimizer import FlatAdamW
+from overtrain.training.processes import saving_states
 from overtrain.training.schedule import fraction
+from overtrain.training.states import link, told_of_full_disk
+from overtrain.training.sweep_states import StackStates, SweepStates
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,13 @@ class Task:
 
 
 def finetune(
-    base: Path, task: Task, recipe: Recipe, room: Room, output: Path, identity: dict
+    base: Path,
+    task: Task,
+    recipe: Recipe,
+    room: Room,
+    output: Path,
+    identity: dict,
+    states: SweepStates,
 ) -> list[dict]:
     """Train every run of a sweep; write the snapshots' folder `output` and return measurements.
 
@@ -109,19 +121,32 @@ def finetune(
 
     least = 16 * a.parameter_counts()["total"]  # weights, gradient, two moments in float32
     width = stack_width(probe, len(runs), room.memory, least, room.device)
+    settings = {"kind": task.kind, "loss_on": task.loss_on, "recipe": asdict(recipe)}
+    width = states.stack_width(settings | {"sweep": identity}, width)
     print(f"{len(runs)} runs in stacks of at most {width}")
     print(f"{len(examples)} examples of at most {examples.lengths.max()} tokens")
-    measurements = []
+    stacks = [runs[start : start + width] for start in range(0, len(runs), width)]
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
+    measurements = []
     with (
+        told_of_full_disk(states.folder),
         whole_folder(output) as folder,
+        saving_states(states.minutes) as saving,
         tqdm(total=steps * len(runs), unit="step", mininterval=5, desc=recipe.name) as bar,
     ):
-        for number, start in enumerate(range(0, len(runs), width)):
-            stack = stack_of(runs[start : start + width])
-            measurements += stack.train(examples, validation, identity, bar)
-            stack.save(folder / f"{number:03d}.safetensors")
-            del stack  # before the next takes its memory
+        for number, own in enumerate(stacks):
+            at = StackStates(states.folder, number, saving, number * steps, len(stacks) * steps)
+            if not at.weights.exists():
+                stack = stack_of(own)
+                at.go_on(stack)
+                bar.update(stack.done * len(own))
+                at.finish(stack, stack.train(examples, validation, identity, bar, at.after_step))
+                del stack  # before the next takes its memory
+            else:
+                print(f"stack {number + 1} of {len(stacks)} was trained by an earlier attempt")
+                bar.update(steps * len(own))
+            link(at.weights, folder / at.weights.name)
+            measurements += at.rows()
     return measurements
 
 
@@ -158,34 +183,50 @@ class Stack:
         self.best = torch.full(size, torch.nan, dtype=torch.bfloat16, device=self.device)
         self.last = self.best.clone()
         self.best_epoch = np.ones(len(runs), int)
+        self.lowest = np.full(len(runs), np.inf)  # validation loss so far
+        self.rows: list[dict] = []  # of the epochs so far
+        self.done = 0  # steps
 
     def train(
-        self, examples: Examples, validation: TaskSplit, identity: dict, bar: tqdm
+        self,
+        examples: Examples,
+        validation: TaskSplit,
+        identity: dict,
+        bar: tqdm,
+        after_step: Callable[[Stack], None],
     ) -> list[dict]:
-        """All epochs of all runs; rows of measurements, NaN for a run that has left."""
+        """All epochs of all runs; rows of measurements, NaN for a run that has left.
+
+        Goes on after the steps that are done, and calls `after_step` as long as a run is going.
+        """
         recipe = self.recipe
         per_epoch = -(-len(examples) // recipe.batch_size)
-        lowest = np.full(len(self.runs), np.inf)
-        rows = []
-        for epoch in range(1, recipe.epochs + 1):
+        begun = -(-self.done // per_epoch)  # the epoch of the last step: its end is not done
+        for epoch in range(max(1, begun), recipe.epochs + 1):
             for batch, chosen in enumerate(self.batches(len(examples), epoch)):
                 step = (epoch - 1) * per_epoch + batch
+                if step < self.done:
+                    continue
                 scale = fraction(recipe.scheduler, step, recipe.epochs * per_epoch, recipe.warmup)
                 self.step(examples, chosen, scale)
+                self.done = step + 1
                 bar.update(len(self.runs))
+                if len(self.going):
+                    after_step(self)
             if len(self.going):  # else: NaN as before
                 score = validation.score(self.model, self.batch_tokens)
                 score = score.placed(self.going, len(self.runs))
-            improved = score.loss < lowest  # False for NaN
-            lowest = np.where(improved, score.loss, lowest)
+            improved = score.loss < self.lowest  # False for NaN
+            self.lowest = np.where(improved, score.loss, self.lowest)
             # A run that is never finite keeps its first epoch, and is recorded as diverged.
             self.keep_epoch(epoch, improved | (epoch == 1))
             for r, run in enumerate(self.runs):
                 own = identity | {"learning_rate": run.learning_rate, "seed": run.seed}
                 own |= {"epoch": epoch, "evaluation": "training", "split": "validation"}
-                rows += score.rows(own, r)
+                self.rows += score.rows(own, r)
             self.leave(np.isfinite(score.loss[self.going]))
         # Not norm(): in float32 it loses digits over millions of changes of nearly the same size.
+        rows = list(self.rows)
         distances = {n: c.float().square_().sum(1).sqrt() for n, c in self.changes().items()}
         for snapshot, r in self.snapshots():
             for selection in snapshot.selections:
@@ -255,6 +296,31 @@ class Stack:
         self.model.runs = len(members)
         if self.drop:
             self.drop.generators = [self.drop.generators[m] for m in members]
+
+    def state(self) -> dict:
+        """What training changes, for `restore`."""
+        return {
+            "optimizer": self.optimizer.state(),
+            "done": self.done,
+            "going": self.going.tolist(),
+            "generators": [g.get_state() for g in self.drop.generators] if self.drop else [],
+            "changes": self.changes(),
+            "best_epoch": self.best_epoch.tolist(),
+            "lowest": self.lowest.tolist(),
+            "rows": self.rows,
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go on, in a new stack, where the `state` stood of one of the same runs."""
+        self.leave(np.isin(self.going, state["going"]))
+        self.optimizer.restore(state["optimizer"])
+        if self.drop:
+            for generator, own in zip(self.drop.generators, state["generators"], strict=True):
+                generator.set_state(own)
+        for name, change in self.changes().items():
+            change.copy_(state["changes"][name])
+        self.best_epoch, self.lowest = np.array(state["best_epoch"]), np.array(state["lowest"])
+        self.rows, self.done = state["rows"], state["done"]
 
     def changes(self) -> dict[str, Tensor]:
         return {"best": self.best, "last": self.last}

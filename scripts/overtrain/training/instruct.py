@@ -35,10 +35,18 @@ from overtrain.model.examples import Examples, pad
 from overtrain.model.losses import Score, language_modelling
 from overtrain.model.released import DIVERGED, Released, load_model
 from overtrain.records.measurements import loss_rows, row
-from overtrain.records.provenance import seed_of, write_json
-from overtrain.training.processes import Processes, Trained, launch, take_part
-from overtrain.training.states import hand_on
-from overtrain.training.trainer import WholeStates, arguments_for, run, set_up
+from overtrain.records.provenance import seed_of, whole_folder, write_json
+from overtrain.training.processes import Processes
+from overtrain.training.states import prepare_state, told_of_full_disk
+from overtrain.training.trainer import (
+    Trained,
+    WholeStates,
+    arguments_for,
+    in_processes,
+    run,
+    set_up,
+    take_part,
+)
 
 SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup"}
 MODULE = "overtrain.training.instruct"  # this one, for processes to run
@@ -99,15 +107,13 @@ def finetune_instruct(
     test split's responses, and the L2 distance from the base. A run whose loss or gradient is not
     finite stops; it leaves `diverged.json` instead of weights, and its rows are NaN.
 
-    A run of the same settings and data takes what it left in `folders.state` from there.
+    A run of the same settings and data goes on from what it left in `folders.state`.
     """
     check(tuning, processes, folders.base)
     of_state = {"tuning": asdict(tuning), "data": origin["data"], "processes": processes.count}
-
-    def tune_at(output: Path) -> list[dict]:
+    prepare_state(folders.state, of_state)
+    with whole_folder(folders.output) as output, told_of_full_disk(folders.state):
         return tune(tuning, processes, replace(folders, output=output), identity, origin)
-
-    return hand_on(folders.state, of_state, folders.output, tune_at)
 
 
 def tune(
@@ -125,13 +131,15 @@ def tune(
     data = Dataset.from_dict(
         {"input_ids": [ids[i] for i in examples], "labels": [labels[i] for i in examples]}
     )
-    if processes.count == 1:
-        trained = train(base, tuning, processes, data, folders.state)
+    if Trained.is_in(folders.state):
+        print("trained to the end by an earlier attempt")
+    elif processes.count == 1:
+        train(base, tuning, processes, data, folders.state).leave(folders.state)
     else:
         own = {"base": str(base), "tuning": asdict(tuning)}
-        trained = launch(MODULE, own, processes, data, folders.state)
+        in_processes(MODULE, own, processes, data, folders.state)
+    trained = Trained.left(folders.state)
     steps = len(trained.losses)
-    folder.mkdir()
     write_json(folder / "provenance.json", origin)
     if trained.tensors is None:
         print(f"diverged at step {steps} of {len(order)}")
@@ -261,7 +269,7 @@ def adapter(tuning: Tuning):
 
 
 def main() -> None:
-    """One of the processes that `launch` started."""
+    """One of the processes that train together."""
 
     def train_own(content: dict, processes: Processes, data: Dataset, state: Path) -> Trained:
         settings = content["tuning"] | {"betas": tuple(content["tuning"]["betas"])}

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from overtrain.model.olmo import Olmo
 
+CHANGED = ("weights", "mean", "square")  # tensors of the training state
+
 
 class FlatAdamW:
     """AdamW (Loshchilov & Hutter 2019) with muP's learning-rate multipliers and a clip per run.
@@ -69,6 +71,17 @@ class FlatAdamW:
         self.square, self.gradient = self.square[members], self.gradient[members]
         self.rate = self.rate[members]
         self._attach()
+
+    def state(self) -> dict:
+        """What steps change, for `restore`."""
+        return {"step": self.steps} | {name: getattr(self, name) for name in CHANGED}
+
+    @torch.no_grad()
+    def restore(self, state: dict) -> None:
+        """Go on where the `state` stood of an optimizer of this shape."""
+        self.steps = state["step"]
+        for name in CHANGED:
+            getattr(self, name).copy_(state[name])
 
     @torch.no_grad()
     def step(self, scale: float, average: Callable[[Tensor], None] | None = None) -> None:

@@ -5,23 +5,18 @@ The data order depends on the seed alone, so a smaller budget sees a prefix of w
 sees; all budgets of a model and seed start from the same weights.
 
 A killed training goes on from its last state (weights, optimizer moments, position; the random
-generator is seeded anew from the position at every step) and on a CPU ends bit-identical to one
-never killed.
+generator is seeded anew from the position at every step), one that is asked to end saves one first,
+and on a CPU both end bit-identical to one never stopped. The last step is saved, too: whatever
+happens until the checkpoint is recorded, no step is done twice.
 
-Several GPUs: `python -m torch.distributed.run ... -m overtrain.training.pretrain plan.json`; every
-process takes its share of each batch and the flat gradient is averaged once a step.
+Several GPUs: a process for each, which takes its share of each batch; the flat gradient is averaged
+once a step.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,8 +25,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -41,9 +34,13 @@ from overtrain.data.tokenizer import load_encoder
 from overtrain.model.architecture import Architecture
 from overtrain.model.dropout import Dropout, Rates
 from overtrain.model.olmo import Olmo, save_checkpoint
-from overtrain.records.provenance import seed_of, whole_file, whole_folder, write_json
+from overtrain.records.provenance import seed_of, whole_folder, write_json
 from overtrain.training.optimizer import FlatAdamW
+from overtrain.training.processes import launch, own_part, saving_states
 from overtrain.training.schedule import fraction
+from overtrain.training.states import load_state, prepare_state, save_state, told_of_full_disk
+
+MODULE = "overtrain.training.pretrain"  # this one, for processes to run
 
 CURVE_POINTS = 200  # points of the loss curve, each the mean over the steps since the last
 
@@ -81,50 +78,46 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Workers:
-    """How to run it, which must not change the result: windows per pass, seconds between states."""
+    """How to run it, which must not change the result: windows per pass, minutes between states."""
 
     micro_batch: int
-    state_seconds: float
-    threads: int = 1
+    state_minutes: float
+    threads: int = 1  # of all processes together
     gpus: int = 0
 
 
 class State:
-    """The resumable state of a training, outside the rule's outputs: Snakemake clears those."""
+    """Where a training stands: its optimizer, its loss curve, and the sums since the last point."""
 
-    def __init__(self, folder: Path, identity: dict):
-        self.path = folder / "state.safetensors"
-        self.identity = json.dumps(identity, sort_keys=True)
+    def __init__(self, folder: Path):
+        self.path = folder / "state.pt"
 
-    def save(self, optimizer: FlatAdamW, curve: list[tuple[float, ...]], pending: float) -> None:
-        tensors = {
-            "weights": optimizer.weights,
-            "mean": optimizer.mean,
-            "square": optimizer.square,
-            "curve": torch.tensor(curve, dtype=torch.float64).view(-1, 3),
-            "pending": torch.tensor(pending, dtype=torch.float64),
-        }
-        with whole_file(self.path) as temporary:
-            metadata = {"identity": self.identity, "step": str(optimizer.steps)}
-            save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, temporary, metadata)
+    def save(self, optimizer: FlatAdamW, curve: list[tuple[float, ...]], total: Tensor) -> None:
+        """total: this process's sum. To be called by all; the first writes."""
+        totals = [total]
+        if dist.is_initialized():
+            totals = [torch.zeros_like(total) for _ in range(dist.get_world_size())]
+            dist.all_gather(totals, total)
+            if dist.get_rank():
+                return
+        content = {"curve": curve, "totals": [own.item() for own in totals]}
+        with told_of_full_disk(self.path.parent):
+            save_state(self.path, optimizer.state() | content)
 
-    def load(self, optimizer: FlatAdamW) -> tuple[list[tuple[float, ...]], float]:
-        """Continue `optimizer` where the last state stood; the loss curve and its open sum."""
-        if not self.path.exists():
-            return [], 0.0
-        with safe_open(self.path, "pt") as file:
-            if file.metadata()["identity"] != self.identity:
-                print("a state of other settings was found and is discarded")
-                return [], 0.0
-            for name in ("weights", "mean", "square"):
-                getattr(optimizer, name).copy_(file.get_tensor(name))
-            optimizer.steps = int(file.metadata()["step"])
+    def load(self, optimizer: FlatAdamW, total: Tensor) -> list[tuple[float, ...]]:
+        """Continue `optimizer` and `total` where the last state stood; the loss curve."""
+        if not (state := load_state(self.path)):
+            return []
+        optimizer.restore(state)
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        totals = state["totals"]
+        if len(totals) == world:
+            total += totals[rank]
+        elif not rank:
+            total += sum(totals)
+        if not rank:
             print(f"continuing from step {optimizer.steps:,}")
-            curve = [(int(seen), *rest) for seen, *rest in file.get_tensor("curve").tolist()]
-            return curve, file.get_tensor("pending").item()
-
-    def remove(self) -> None:
-        shutil.rmtree(self.path.parent, ignore_errors=True)
+        return state["curve"]
 
 
 def pretrain(
@@ -133,27 +126,21 @@ def pretrain(
     """Train on the corpus folder and write the checkpoint directory `output`.
 
     origin: provenance to store with the weights. With more than one GPU this starts one process for
-    each.
+    each. The folder `state` stays: a training of the same plan and text goes on from there.
     """
+    text = Corpus(corpus).manifest
+    if text["vocabulary"] > plan.architecture.vocabulary:
+        raise PipelineError(
+            f"{corpus}: {text['vocabulary']} tokens; model {plan.model} has "
+            f"{plan.architecture.vocabulary}"
+        )
+    prepare_state(state, asdict(plan) | {"text": text["sha256"]})
     if workers.gpus <= 1:
         train(plan, workers, corpus, output, state, origin)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        description = Path(folder) / "plan.json"
-        paths = {"corpus": str(corpus), "output": str(output), "state": str(state)}
-        content = {"plan": asdict(plan), "workers": asdict(workers), "origin": origin} | paths
-        description.write_text(json.dumps(content))
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [
-            f"--nproc-per-node={workers.gpus}",
-            "-m",
-            "overtrain.training.pretrain",
-            str(description),
-        ]
-        library = str(Path(__file__).parents[2])
-        environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(workers.threads)}
-        if subprocess.run(command, env=environment).returncode:
-            raise PipelineError("pretrain: a training process failed; its message stands above")
+    paths = {"corpus": str(corpus), "output": str(output), "state": str(state)}
+    content = {"plan": asdict(plan), "workers": asdict(workers), "origin": origin} | paths
+    launch(MODULE, content, workers.gpus, workers.threads)
 
 
 def train(
@@ -172,10 +159,6 @@ def train(
         raise PipelineError(f"batch_size {plan.batch_size} is not divisible by {world} processes")
     a = plan.architecture
     text = Corpus(corpus)
-    if text.manifest["vocabulary"] > a.vocabulary:
-        raise PipelineError(
-            f"{corpus}: {text.manifest['vocabulary']} tokens; model {plan.model} has {a.vocabulary}"
-        )
     if rank == 0:
         text.verify("train")
     windows = text.windows("train", a.context)
@@ -184,17 +167,13 @@ def train(
 
     model = Olmo(a).initialise(seed_of("initial weights", plan.model, plan.seed)).to(device)
     optimizer = FlatAdamW(model, plan.learning_rate, plan.betas, plan.weight_decay, plan.clip)
-    state = State(state_folder, asdict(plan) | {"text": text.manifest["sha256"]})
-    curve, pending = state.load(optimizer)
+    state, total = State(state_folder), torch.zeros((), dtype=torch.float64, device=device)
+    curve = state.load(optimizer, total)
     losses = torch.compile(model.losses) if cuda else model.losses
     precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
     drop = Dropout(plan.dropout) if plan.dropout else None
     own = plan.batch_size // world  # windows of each batch that this process takes
     every = max(1, plan.steps // CURVE_POINTS)
-    saved = time.monotonic()
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    total += pending if rank == 0 else 0
-
     bar = tqdm(
         desc=f"{plan.model} {plan.tokens:,} tokens",
         total=plan.steps,
@@ -202,42 +181,41 @@ def train(
         mininterval=5,
         disable=rank > 0,
     )
-    while optimizer.steps < plan.steps:
-        step = optimizer.steps
-        if drop:
-            torch.manual_seed(seed_of("dropout", plan.model, plan.tokens, plan.seed, step, rank))
-        batch = torch.from_numpy(rows(step * plan.batch_size + rank * own, own)).to(device)
-        for part in batch.split(workers.micro_batch):
-            with precision:
-                # The micro-batch bounds the logits already: no chunks, nothing computed twice.
-                each = losses(part[:, :-1], part[:, 1:], drop, chunk=part.numel())
-                loss = each.sum() / (own * a.context)
-            loss.backward()
-            total += loss.detach()
-        scale = fraction("cosine", step, plan.steps, plan.warmup)
-        optimizer.step(scale, average if world > 1 else None)
-        bar.update()
-        if optimizer.steps % every == 0 or optimizer.steps == plan.steps:
-            if world > 1:
-                dist.all_reduce(total)
-            mean = (
-                total.item()
-                / world
-                / (every if optimizer.steps % every == 0 else plan.steps % every)
-            )
-            if not math.isfinite(mean):
-                raise PipelineError(f"{plan.model}: the loss is {mean} at step {optimizer.steps}")
-            seen = optimizer.steps * plan.batch_size * a.context
-            curve.append((seen, mean, scale * plan.learning_rate))
-            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
-            total.zero_()
-        if rank == 0 and time.monotonic() - saved > workers.state_seconds:
-            state.save(optimizer, curve, total.item())
-            saved = time.monotonic()
-    bar.close()
-    if rank == 0:
-        write_checkpoint(model, corpus, output, curve, origin)
-        state.remove()
+    with bar, saving_states(workers.state_minutes) as saving:
+        while optimizer.steps < plan.steps:
+            step = optimizer.steps
+            if drop:
+                seed = seed_of("dropout", plan.model, plan.tokens, plan.seed, step, rank)
+                torch.manual_seed(seed)
+            batch = torch.from_numpy(rows(step * plan.batch_size + rank * own, own)).to(device)
+            for part in batch.split(workers.micro_batch):
+                with precision:
+                    # The micro-batch bounds the logits already: no chunks, nothing computed twice.
+                    each = losses(part[:, :-1], part[:, 1:], drop, chunk=part.numel())
+                    loss = each.sum() / (own * a.context)
+                loss.backward()
+                total += loss.detach()
+            scale = fraction("cosine", step, plan.steps, plan.warmup)
+            optimizer.step(scale, average if world > 1 else None)
+            bar.update()
+            if optimizer.steps % every == 0 or optimizer.steps == plan.steps:
+                since = every if optimizer.steps % every == 0 else plan.steps % every
+                if world > 1:
+                    dist.all_reduce(total)
+                mean = total.item() / world / since
+                if not math.isfinite(mean):
+                    raise PipelineError(
+                        f"{plan.model}: the loss is {mean} at step {optimizer.steps}"
+                    )
+                seen = optimizer.steps * plan.batch_size * a.context
+                curve.append((seen, mean, scale * plan.learning_rate))
+                bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
+                total.zero_()
+            if optimizer.steps == plan.steps or saving.due():
+                state.save(optimizer, curve, total)
+                saving.saved(optimizer.steps, plan.steps)
+        if rank == 0:
+            write_checkpoint(model, corpus, output, curve, origin)
 
 
 def average(gradient: Tensor) -> None:
@@ -251,7 +229,7 @@ def write_checkpoint(
 ) -> None:
     """The Hugging Face directory, with muP's table, the loss curve and the provenance."""
     encoder = load_encoder(corpus)
-    with whole_folder(output) as folder:
+    with whole_folder(output) as folder, told_of_full_disk(output.parent):
         save_checkpoint(model, folder, encoder.end_of_text)
         encoder.save(folder, model.architecture.context)
         names = ("tokens", "loss", "learning_rate")
@@ -262,27 +240,15 @@ def write_checkpoint(
 
 
 def main() -> None:
-    """One process of a distributed training, described by a JSON file (see `pretrain`)."""
-    content = json.loads(Path(sys.argv[1]).read_text())
-    workers = Workers(**content["workers"])
-    cuda = torch.cuda.is_available()
-    dist.init_process_group("nccl" if cuda else "gloo")
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.set_num_threads(workers.threads)
-    try:
-        train(
-            Pretraining.from_config(content["plan"]),
-            workers,
-            Path(content["corpus"]),
-            Path(content["output"]),
-            Path(content["state"]),
-            content["origin"],
-        )
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
-    finally:
-        dist.destroy_process_group()
+    """One of the processes that train together."""
+    with own_part() as content:
+        cuda = torch.cuda.is_available()
+        dist.init_process_group("nccl" if cuda else "gloo")
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        plan, workers = Pretraining.from_config(content["plan"]), Workers(**content["workers"])
+        corpus, output, state = (Path(content[name]) for name in ("corpus", "output", "state"))
+        train(plan, workers, corpus, output, state, content["origin"])
 
 
 if __name__ == "__main__":

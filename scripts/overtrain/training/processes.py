@@ -1,4 +1,8 @@
-"""The processes of one run: this one, or several that torchrun starts, which leave its weights."""
+"""The processes of one training: this one, or several that torchrun starts; how they save and end.
+
+Asked to end (SIGTERM: time limit, preemption), all finish the same step, save it and end. None
+outlives the one that started them.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +11,33 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from datasets import Dataset, load_from_disk
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from overtrain import PipelineError
 from overtrain.data.workers import die_with_parent
-from overtrain.records.provenance import write_json
-from overtrain.training.states import told_of_full_disk
 
 SAVING = 280  # seconds that processes asked to end have for their step and their state
+PARENT, ERROR = "parent.txt", "error.txt"  # beside a plan: torchrun's id; the line that ended it
 
 
 @dataclass(frozen=True)
 class Processes:
-    """How to run it: examples in a pass, steps between states, processes (GPUs, or of the CPU)."""
+    """How to tune: examples in a pass, minutes between states, processes (GPUs, or of the CPU)."""
 
     micro_batch: int
-    save_steps: int
-    threads: int = 1
+    state_minutes: float
+    threads: int = 1  # of all processes together
     count: int = 1
     cuda: bool = False
     batch_tokens: int = 16384  # of an evaluation's pass
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The end of a training: weights by name, on the CPU, or None for a diverged run; losses."""
-
-    tensors: dict[str, Tensor] | None
-    losses: list[float]
 
 
 def gpus_for(rule: str, asked: int, visible: int) -> int:
@@ -55,60 +49,56 @@ def gpus_for(rule: str, asked: int, visible: int) -> int:
     return min(asked, visible)
 
 
-def launch(module: str, run: dict, processes: Processes, data: Dataset, state: Path) -> Trained:
-    """Train in processes of their own, started by torchrun; they leave weights in `state`.
+# --- several --------------------------------------------------------------------------------------
 
-    module: each runs it, to `take_part`; run: what to train, for json.
+
+def launch(module: str, plan: dict, count: int, threads: int, **variables: str) -> None:
+    """Run `module`, which does its `own_part`, in `count` processes that torchrun starts.
+
+    plan: what to do, for json; threads: of all together; variables: of their environment.
     """
-    result = state / "result.json"
-    if not result.exists():
-        data.save_to_disk(str(state / "examples"))
-        each = replace(processes, threads=max(1, processes.threads // processes.count))
-        write_json(state / "tuning.json", run | {"processes": asdict(each)})
+    library = str(Path(__file__).parents[2])
+    own = {"PYTHONPATH": library, "OMP_NUM_THREADS": str(max(1, threads // count))}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "plan.json")
+        path.write_text(json.dumps(plan))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={processes.count}", f"--shutdown-timeout={SAVING}"]
-        command += ["-m", module, str(state / "tuning.json")]
-        library = str(Path(__file__).parents[2])
-        environment = os.environ | {"PYTHONPATH": library, "OMP_NUM_THREADS": str(each.threads)}
-        # So that from_pretrained reads the weights in the first process alone.
-        environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+        command += [f"--nproc-per-node={count}", f"--shutdown-timeout={SAVING}"]
+        command += ["-m", module, str(path)]
+
+        def begin() -> None:
+            die_with_parent()
+            path.with_name(PARENT).write_text(str(os.getpid()))
+
+        environment = {**os.environ, **own, **variables}
         with (
-            subprocess.Popen(command, env=environment, preexec_fn=die_with_parent) as process,
+            subprocess.Popen(command, env=environment, preexec_fn=begin) as process,
             on_terminate(process.terminate),
         ):
             status = process.wait()
         if status:
-            raise PipelineError("a training process failed; its message stands above")
-    content = json.loads(result.read_text())
-    weights = state / "trained.safetensors"
-    return Trained(load_file(weights) if weights.exists() else None, content["losses"])
+            error = path.with_name(ERROR)
+            known = error.read_text() if error.exists() else ""
+            raise PipelineError(known or "a training process failed; its message stands above")
 
 
-def take_part(train: Callable[[dict, Processes, Dataset, Path], Trained]) -> None:
-    """Be one of the processes that `launch` started; train: from its `run`, data and state."""
-    die_with_parent()
+@contextmanager
+def own_part() -> Iterator[dict]:
+    """The plan, in one of the processes that `launch` started; the line of an error is left to it.
+
+    The process group ends with the block.
+    """
     path = Path(sys.argv[1])
-    run, state = json.loads(path.read_text()), path.parent
-    processes = Processes(**run.pop("processes"))
-    torch.set_num_threads(processes.threads)
-    data = load_from_disk(str(state / "examples"), keep_in_memory=False)
+    die_with_parent()
+    if os.getppid() != int(path.with_name(PARENT).read_text()):  # it died while this one started
+        sys.exit("the job that started this process is gone")
     try:
-        with told_of_full_disk(state):
-            trained = train(run, processes, data, state)
-            if dist.get_rank() == 0:
-                leave(trained, state)
+        yield json.loads(path.read_text())
     except PipelineError as error:
-        sys.exit(f"error: {error}")
+        path.with_name(ERROR).write_text(str(error))
+        sys.exit(1)
     dist.barrier()
     dist.destroy_process_group()
-
-
-def leave(trained: Trained, state: Path) -> None:
-    """What `launch` reads."""
-    if trained.tensors is not None:
-        own = {name: t.clone() for name, t in trained.tensors.items()}  # tied ones share memory
-        save_file(own, state / "trained.safetensors")
-    write_json(state / "result.json", {"losses": trained.losses})
 
 
 def any_process(flag: bool) -> bool:
@@ -119,6 +109,44 @@ def any_process(flag: bool) -> bool:
     shared = torch.tensor(float(flag), device=device)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
     return bool(shared)
+
+
+# --- saving and ending ----------------------------------------------------------------------------
+
+
+class Saving:
+    """When to save a state: each `minutes` by the first process's clock, and when asked to end.
+
+    Every method is to be called by all processes, and answers the same in all.
+    """
+
+    def __init__(self, minutes: float):
+        self.minutes, self.asked, self.last = minutes, False, time.monotonic()
+
+    def ask(self) -> None:
+        self.asked = True
+
+    def due(self) -> bool:
+        """Whether to save the step that is done."""
+        first = not dist.is_initialized() or dist.get_rank() == 0
+        late = first and time.monotonic() - self.last > 60 * self.minutes
+        return any_process(self.asked or late)
+
+    def saved(self, step: int, steps: int) -> None:
+        """A state of `step` is there: PipelineError if asked to end before the last one."""
+        self.last = time.monotonic()
+        if step < steps and any_process(self.asked):
+            raise PipelineError(
+                f"asked to end at step {step} of {steps}; the next attempt goes on from there"
+            )
+
+
+@contextmanager
+def saving_states(minutes: float) -> Iterator[Saving]:
+    """A block in which SIGTERM asks to save and to end."""
+    saving = Saving(minutes)
+    with on_terminate(saving.ask):
+        yield saving
 
 
 @contextmanager

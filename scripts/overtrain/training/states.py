@@ -1,8 +1,7 @@
-"""The folder in which a run is trained: its states, from the last of which a killed run goes on.
+"""The folder in which a model is trained: its states, from the last of which a killed job goes on.
 
-It says what it is a state of, and a run of other settings or data starts it anew. The finished
-model stays in it until its last evaluation is done (rule evaluate_c4_instruct): Snakemake runs all
-of a failed group again.
+It says what it is a state of, and a training of other settings or data starts it anew. One job at
+a time has it, which removes it when its outputs are kept (`scripts/job.py`).
 """
 
 from __future__ import annotations
@@ -11,65 +10,64 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
 from overtrain import PipelineError
-from overtrain.records.provenance import whole_folder, write_json
+from overtrain.records.provenance import whole_file, write_json
 
 IDENTITY = "identity.json"  # of a state's folder: what it is a state of
 COMPLETE = "complete.json"  # written last: a state without it is half of one
-FINISHED = "finished"  # of a state's folder: the model as it is handed on, and its measurements
 
 
-def hand_on(
-    state: Path, identity: dict, output: Path, tune: Callable[[Path], list[dict]]
-) -> list[dict]:
-    """The model's directory `output` of the run that `identity` describes, and its measurements.
-
-    tune: trains it from its last state, writes a model's directory and returns measurements.
-
-    What it leaves stays in `state` too, as hard links, and a run of the same identity takes it
-    from there.
-    """
-    prepare_state(state, identity)
-    finished = state / FINISHED
-    if finished.exists():
-        print(f"taken from {finished}, where an earlier attempt left it")
-    else:
-        with whole_folder(finished) as folder, told_of_full_disk(state):
-            rows = tune(folder / "model")
-            write_json(folder / "rows.json", rows)
-    for path in state.iterdir():
-        if path.name not in (FINISHED, IDENTITY):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with whole_folder(output) as folder:
-        shutil.copytree(finished / "model", folder, copy_function=link, dirs_exist_ok=True)
-    return json.loads((finished / "rows.json").read_text())
+def read_identity(state: Path) -> dict:
+    """What the folder is a state of; empty if there is none."""
+    path = state / IDENTITY
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def prepare_state(state: Path, identity: dict) -> None:
-    """An empty folder `state`, or that of an earlier attempt at the same run."""
-    path = state / IDENTITY
+    """An empty folder `state`, or that of an earlier attempt at what `identity` describes."""
     known = json.dumps(identity, sort_keys=True)
-    if not path.exists() or path.read_text() != known:
+    if json.dumps(read_identity(state), sort_keys=True) != known:
         if state.exists():
             print("a state of other settings was found and is discarded")
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
-        path.write_text(known)
+        write_json(state / IDENTITY, identity)
+
+
+def save_state(path: Path, content: dict) -> None:
+    """Write tensors, numbers and text, without a second copy of any tensor in memory."""
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_state(path: Path) -> dict | None:
+    """What `save_state` wrote, its tensors read when they are used; None if there is none."""
+    if not path.exists():
+        return None
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
+# --- of transformers' Trainer: a folder for each --------------------------------------------------
 
 
 def complete(last: Path) -> None:
     """Say that a state is whole, and remove all others."""
     (last / COMPLETE).write_text("{}")
-    for other in last.parent.glob("checkpoint-*"):
-        if other != last:
-            shutil.rmtree(other)
+    remove_states(last.parent, last)
+
+
+def remove_states(state: Path, but: Path | None = None) -> None:
+    for path in state.glob("checkpoint-*"):
+        if path != but:
+            shutil.rmtree(path)
 
 
 def last_state(state: Path) -> Path | None:
@@ -81,7 +79,7 @@ def last_state(state: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def link(source: str, target: str) -> None:
+def link(source: Path, target: Path) -> None:
     """A hard link, which costs no disk; a copy where there are none."""
     try:
         os.link(source, target)

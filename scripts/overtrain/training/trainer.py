@@ -7,14 +7,20 @@ reads the states with `weights_only`.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import transformers
 from accelerate import DistributedType, PartialState
-from datasets import disable_progress_bars
+from datasets import Dataset, disable_progress_bars, load_from_disk
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import (
     PrinterCallback,
@@ -25,9 +31,60 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from overtrain import PipelineError
-from overtrain.training.processes import Processes, Trained, any_process, on_terminate
-from overtrain.training.states import complete, last_state
+from overtrain.records.provenance import write_json
+from overtrain.training.processes import Processes, Saving, launch, own_part, saving_states
+from overtrain.training.states import complete, last_state, remove_states, told_of_full_disk
+
+EXAMPLES, WEIGHTS, LOSSES = "examples", "trained.safetensors", "losses.json"  # of a state's folder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The end of a training: weights by name, on the CPU, or None for a diverged run; losses."""
+
+    tensors: dict[str, Tensor] | None
+    losses: list[float]
+
+    def leave(self, state: Path) -> None:
+        """Keep it in `state`, from which no step is done again."""
+        if self.tensors is not None:
+            own = {name: t.clone() for name, t in self.tensors.items()}  # tied ones share memory
+            save_file(own, state / WEIGHTS)
+        write_json(state / LOSSES, self.losses)
+        remove_states(state)
+
+    @staticmethod
+    def is_in(state: Path) -> bool:
+        return (state / LOSSES).exists()
+
+    @classmethod
+    def left(cls, state: Path) -> Trained:
+        """What a training that came to its end left in `state`."""
+        losses = json.loads((state / LOSSES).read_text())
+        return cls(load_file(state / WEIGHTS) if (state / WEIGHTS).exists() else None, losses)
+
+
+def in_processes(module: str, run: dict, processes: Processes, data: Dataset, state: Path) -> None:
+    """Train in processes of their own, which leave the end in `state`.
+
+    module: each runs it, to `take_part`; run: what to train, for json.
+    """
+    data.save_to_disk(str(state / EXAMPLES))
+    plan = run | {"processes": asdict(processes), "state": str(state)}
+    # So that from_pretrained reads the weights in the first process alone.
+    sharded = {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+    launch(module, plan, processes.count, processes.threads, **sharded)
+
+
+def take_part(train: Callable[[dict, Processes, Dataset, Path], Trained]) -> None:
+    """Be one of the processes; train: from its `run`, data and state."""
+    with own_part() as run:
+        processes, state = Processes(**run.pop("processes")), Path(run.pop("state"))
+        data = load_from_disk(str(state / EXAMPLES), keep_in_memory=False)
+        with told_of_full_disk(state):
+            trained = train(run, processes, data, state)
+            if dist.get_rank() == 0:
+                trained.leave(state)
 
 
 class WholeStates(transformers.Trainer):
@@ -41,19 +98,22 @@ class WholeStates(transformers.Trainer):
 
 
 class Watch(TrainerCallback):
-    """Ends a training that diverges or is asked to end, and tells its losses."""
+    """Ends a training that diverges or is asked to end, says when to save, and tells its losses."""
 
-    def __init__(self, steps: int):
-        self.asked = self.diverged = False
+    def __init__(self, steps: int, saving: Saving):
+        self.saving, self.diverged = saving, False
         self.every = max(1, steps // 20)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_
     ) -> None:
-        if state.global_step == state.max_steps:
-            control.should_save = False  # the weights themselves are saved
-        elif any_process(self.asked):  # all at the same step
-            self.asked = control.should_save = control.should_training_stop = True
+        # After the last step the weights themselves are saved.
+        control.should_save = state.global_step < state.max_steps and self.saving.due()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_
+    ) -> None:
+        self.saving.saved(state.global_step, state.max_steps)
 
     def on_log(
         self,
@@ -92,7 +152,7 @@ def arguments_for(processes: Processes, batch_size: int, state: Path) -> dict[st
         "fsdp": several or None,
         "fsdp_config": sharded if several else None,
         "accelerator_config": each_pass if several else None,
-        "save_steps": processes.save_steps,
+        "save_strategy": "no",  # Watch says when
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": "none",
@@ -120,18 +180,13 @@ def run(trainer: WholeStates, processes: Processes, steps: int, state: Path) -> 
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
         )
     trainer.remove_callback(PrinterCallback)  # prints every step
-    watch = Watch(steps)
-    trainer.add_callback(watch)
     last = last_state(state)
     if last:
         print(f"continuing from {last.name}")
-    with on_terminate(lambda: setattr(watch, "asked", True)):
+    with saving_states(processes.state_minutes) as saving:
+        watch = Watch(steps, saving)
+        trainer.add_callback(watch)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    if watch.asked:
-        raise PipelineError(
-            f"asked to end at step {trainer.state.global_step} of {trainer.state.max_steps}; the "
-            "next attempt goes on from there"
-        )
     losses = [entry["loss"] for entry in trainer.state.log_history if "grad_norm" in entry]
     if watch.diverged:
         return Trained(None, losses)

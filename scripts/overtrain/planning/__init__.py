@@ -1,0 +1,1 @@
+"""What everything costs: formulas, the time that jobs ask for, the plan, what was spent."""

@@ -1,0 +1,372 @@
+"""What a job of each rule computes, downloads, holds while it runs, and leaves.
+
+A rule's entry is a function of the catalogue and the job's wildcards. `RULES` has all of them: the
+time that jobs ask for and the plan are both made of it. Rules without an entry (aggregates,
+figures, tasks) compute nothing to speak of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from overtrain.config.catalogue import Catalogue
+from overtrain.config.corpora import TOKEN_BYTES
+from overtrain.config.judges import LocalJudge, ServedJudge
+from overtrain.config.models import PretrainedModel
+from overtrain.config.tasks import Classification
+from overtrain.planning.formulas import BFLOAT16, FLOAT32, STATE, UPDATE, Size
+
+SNAPSHOTS = 2  # that are kept of a sweep's run: its best epoch and its last
+ANSWER = 2  # tokens of a choice's answer, which alone has logits
+REQUEST = 450  # tokens of a benchmark's request with five examples
+QUESTION = 900  # tokens a judge is asked: 300 of template, 100 of instruction, 250 of each answer
+ORDERS = 2  # that a judge sees two answers in
+ANSWERED = 0.5  # of the new tokens that an answer may have: what the cache holds on average
+VLLM_BATCH = 256  # sequences that vLLM decodes at a time
+FREE = 0.85  # of a GPU's memory, which stacks may take (scripts/job.py)
+MB, GB = 1e6, 1e9
+
+Precision = Literal["bf16", "tf32", "fp32"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of one job. Bytes and FLOPs are of all its GPUs together.
+
+    kind: which of hardware.utilisation; model: a model's name, or a released model's size.
+    """
+
+    kind: str = ""
+    model: str = ""
+    precision: Precision = "bf16"
+    flops: float = 0
+    traffic: float = 0  # bytes of GPU memory that weights' updates move
+    decoded: float = 0  # bytes of GPU memory that generation reads
+    layers: float = 0  # layers that steps of generation go through, one after the other
+    host: float = 0  # numbers of noise that the host draws
+    tokenised: float = 0  # tokens, by each thread
+    moved: float = 0  # bytes to and from the disk
+    downloaded: float = 0  # bytes
+    kept: float = 0  # bytes of outputs
+    temporary: float = 0  # bytes of outputs that are removed when they have been read
+    scratch: float = 0  # bytes beside outputs, while it runs
+    waits: float = 0  # bytes of temporary inputs, which lie there for it
+    state: float = 0  # bytes of a state that it goes on from; none: it starts anew
+    whole: bool = True  # it cannot go on from where a limit stopped it
+
+    @property
+    def disk(self) -> float:
+        return self.kept + self.temporary + self.scratch + self.waits
+
+
+Wildcards = Any  # a job's names, as attributes
+Rule = Callable[[Catalogue, Wildcards], Work]
+RULES: dict[str, Rule] = {}
+
+
+def of(*rules: str) -> Callable[[Rule], Rule]:
+    """The function is the entry of these rules."""
+
+    def enter(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(rules, function))
+        return function
+
+    return enter
+
+
+# --- text and checkpoints -------------------------------------------------------------------------
+
+
+@of("download_text")
+def download_text(catalogue: Catalogue, names: Wildcards) -> Work:
+    size = MB * catalogue.of_hub(names.corpus).texts_mb(names.part)
+    return Work(temporary=size, downloaded=size)
+
+
+@of("tokenise")
+def tokenise(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Its threads share a part's files."""
+    size = MB * catalogue.of_hub(names.corpus).shards_mb(names.part)
+    threads = catalogue.settings.resources.tokenise.threads
+    return Work(temporary=size, tokenised=size / TOKEN_BYTES / threads)
+
+
+@of("build_corpus")
+def corpus(catalogue: Catalogue, names: Wildcards) -> Work:
+    size = MB * catalogue.settings.corpora[names.corpus].disk_mb
+    return Work(kept=size, moved=2 * size)
+
+
+@of("download_checkpoint")
+def checkpoint(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Weights in float32, as the hub has these; pickled ones lie beside their copy for a while."""
+    size = released(catalogue, names.model)
+    if catalogue.stands_in(names.model, names.checkpoint):
+        return Work(kept=FLOAT32 * size.weights)
+    weights = FLOAT32 * size.weights
+    return Work(kept=weights, scratch=weights, downloaded=weights)
+
+
+@of("download_judge")
+def judge_weights(catalogue: Catalogue, names: Wildcards) -> Work:
+    weights = BFLOAT16 * judge_size(catalogue).weights
+    return Work(kept=weights, downloaded=weights)
+
+
+@of("pretrain")
+def pretrain(catalogue: Catalogue, names: Wildcards) -> Work:
+    """6 N, and attention, a token. A state replaces the last one when it is whole."""
+    own, size = pretrained(catalogue, names.model)
+    tokens = catalogue.checkpoint(names.model, names.checkpoint).tokens
+    return Work(
+        kind="pretraining",
+        model=names.model,
+        flops=tokens * size.training(own.architecture.context),
+        kept=FLOAT32 * size.weights,
+        scratch=2 * STATE * size.weights,
+        state=STATE * size.weights,
+        whole=False,
+    )
+
+
+# --- sweeps of small models -----------------------------------------------------------------------
+
+
+@of("finetune")
+def finetune(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Every run of a sweep: 6 N a token, and AdamW's traffic, which small batches do not hide.
+
+    After each epoch the validation split is scored. Its state is that of the stack in training,
+    and two lie there while one replaces the other; stacks that are done are the output's bytes.
+    """
+    settings, (_, size) = catalogue.settings, pretrained(catalogue, names.model)
+    recipe, task = settings.recipes[names.recipe], settings.tasks[names.task]
+    length, choices, scored = example(catalogue, names)
+    runs, examples = len(recipe.runs()), task.examples
+    learned = 1.0 if getattr(task, "loss_on", "all") == "all" else scored
+    flops = examples.train * length * size.training(length, learned)
+    flops += examples.validation * choices * length * size.forward(length, scored)
+    steps = -(-examples.train // recipe.batch_size)
+    changes = SNAPSHOTS * BFLOAT16 * size.weights  # of a run
+    room = FREE * GB * settings.hardware.memory_gb
+    stacks = math.ceil(runs / max(1, room // ((STATE + FLOAT32) * size.weights + changes)))
+    state = math.ceil(runs / stacks) * (STATE * size.weights + changes)
+    return Work(
+        kind="sweep",
+        model=names.model,
+        flops=runs * recipe.epochs * flops,
+        traffic=runs * recipe.epochs * steps * UPDATE * size.weights,
+        temporary=runs * changes,
+        scratch=2 * state,
+        state=state,
+        whole=False,
+    )
+
+
+@of("evaluate_id")
+def evaluate_id(catalogue: Catalogue, names: Wildcards) -> Work:
+    """The base and every snapshot on the task's validation and test splits."""
+    examples = catalogue.settings.tasks[names.task].examples
+    length, choices, scored = example(catalogue, names)
+    _, size = pretrained(catalogue, names.model)
+    tokens = (examples.validation + examples.test) * choices * length
+    return losses(names, members(catalogue, names) * tokens * size.forward(length, scored))
+
+
+@of("evaluate_c4")
+def evaluate_c4(catalogue: Catalogue, names: Wildcards) -> Work:
+    """The base and every snapshot on held-out text: 2 N a token."""
+    own, size = pretrained(catalogue, names.model)
+    tokens = members(catalogue, names) * catalogue.settings.evaluations.c4.tokens
+    return losses(names, tokens * size.forward(own.architecture.context))
+
+
+# --- noise and curvature --------------------------------------------------------------------------
+
+
+@of("perturb_gaussian")
+def perturb(catalogue: Catalogue, names: Wildcards) -> Work:
+    """The base and each size x draw of the noise on held-out text; the host draws the noise."""
+    settings = catalogue.settings
+    noisy = len(settings.perturbation.gammas) * len(settings.perturbation.seeds)
+    tokens = (1 + noisy) * settings.evaluations.c4.tokens
+    if catalogue.study_of(names.model) == "released":
+        own, size = catalogue.released(names.model), released(catalogue, names.model)
+        return Work(
+            kind="released",
+            model=own.size,
+            precision="tf32",
+            flops=tokens * size.forward(own.window),
+            host=noisy * size.weights,
+            moved=FLOAT32 * size.weights,
+        )
+    model, size = pretrained(catalogue, names.model)
+    flops = tokens * size.forward(model.architecture.context)
+    return losses(names, flops, host=noisy * size.weights)
+
+
+@of("measure_sharpness")
+def sharpness(catalogue: Catalogue, names: Wildcards) -> Work:
+    """A Hessian-vector product for each draw; a pass at plus and minus each size of each draw."""
+    own, (_, size) = catalogue.settings.sharpness, pretrained(catalogue, names.model)
+    draws = len(own.seeds)
+    points = 1 + 2 * len(own.gammas) * draws
+    work = along(catalogue, names, draws, points, own.tokens)
+    return replace(work, host=points * size.weights)
+
+
+@of("interpolate_gaussian", "interpolate_finetuning")
+def interpolate(catalogue: Catalogue, names: Wildcards) -> Work:
+    """One Hessian-vector product, and a pass at each lambda."""
+    own = catalogue.settings.interpolation
+    which = "fine_tuning" if hasattr(names, "task") else "gaussian"
+    return along(catalogue, names, 1, len(own.slice(which)["lambdas"]), own.tokens)
+
+
+def along(catalogue: Catalogue, names: Wildcards, directions: int, points: int, text: int) -> Work:
+    """Curvature along directions and losses at points, all in float32, on `text` tokens."""
+    own, size = pretrained(catalogue, names.model)
+    context = own.architecture.context
+    flops = text * (size.curvature(context, directions) + points * size.forward(context))
+    return Work(kind="curvature", model=names.model, precision="fp32", flops=flops)
+
+
+# --- instruction tuning and what it is measured on ------------------------------------------------
+
+
+@of("finetune_instruct")
+def finetune_instruct(catalogue: Catalogue, names: Wildcards) -> Work:
+    """8 N a token. States of 12 bytes a weight, two while one replaces the other.
+
+    On several GPUs the weights are gathered beside what is handed on.
+    """
+    settings = catalogue.settings
+    recipe, task = settings.instruction_recipes[names.recipe], settings.tasks[names.task]
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    length = min(task.tokens, recipe.max_length)
+    tokens = recipe.epochs * task.examples.train * length
+    steps = recipe.epochs * (task.examples.train // recipe.batch_size)
+    weights = FLOAT32 * size.weights
+    several = settings.resources.finetune_instruct[own.size].gpu > 1
+    return Work(
+        kind="instruction",
+        model=own.size,
+        precision="bf16" if recipe.precision == "bf16" else "tf32",
+        flops=tokens * size.recomputed(length),
+        traffic=steps * UPDATE * size.weights,
+        moved=4 * weights,  # the base, twice; the tuned weights, written and handed on
+        temporary=weights,
+        scratch=2 * STATE * size.weights + (weights if several else 0),
+        state=STATE * size.weights,
+        whole=False,
+    )
+
+
+@of("generate_responses")
+def generate(catalogue: Catalogue, names: Wildcards) -> Work:
+    """A step of a batch reads the weights and the cache of keys and values, all in bfloat16."""
+    own, size = catalogue.settings.evaluations.alpaca, released(catalogue, names.model)
+    count = catalogue.settings.prompts[own.prompts].count
+    batch = min(count, VLLM_BATCH if own.backend == "vllm" else own.batch_size)
+    steps = -(-count // batch) * own.max_new_tokens
+    cache = batch * ANSWERED * own.max_new_tokens * size.cache()
+    return Work(
+        kind="decoding",
+        model=catalogue.released(names.model).size,
+        decoded=steps * (BFLOAT16 * size.weights + cache),
+        layers=0 if own.backend == "vllm" else steps * size.layers,
+        moved=FLOAT32 * size.weights,
+        waits=FLOAT32 * size.weights,
+    )
+
+
+@of("evaluate_benchmarks", "evaluate_benchmarks_base")
+def benchmarks(catalogue: Catalogue, names: Wildcards) -> Work:
+    """2 N a token of the suite's requests, in bfloat16."""
+    size = released(catalogue, names.model)
+    tokens = catalogue.suite.tokens or 0
+    return Work(
+        kind="benchmarks",
+        model=catalogue.released(names.model).size,
+        flops=tokens * size.forward(REQUEST),
+        moved=FLOAT32 * size.weights,
+        waits=waiting(names, size),
+    )
+
+
+@of("evaluate_c4_base", "evaluate_c4_instruct")
+def evaluate_c4_released(catalogue: Catalogue, names: Wildcards) -> Work:
+    """2 N a token of held-out text, in float32."""
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    return Work(
+        kind="released",
+        model=own.size,
+        precision="tf32",
+        flops=catalogue.settings.evaluations.c4.tokens * size.forward(own.window),
+        moved=FLOAT32 * size.weights,
+        waits=waiting(names, size),
+    )
+
+
+@of("evaluate_alpaca")
+def alpaca(catalogue: Catalogue, names: Wildcards) -> Work:
+    """2 N of the judge a token of its questions, whose answers are one token; its weights are read.
+
+    The sweeps of all of a model's checkpoints. Verdicts are kept as they come.
+    """
+    if not isinstance(catalogue.judge, (ServedJudge, LocalJudge)):
+        return Work()  # asked elsewhere, or no model
+    size = judge_size(catalogue)
+    runs = len(catalogue.checkpoints(names.model)) * len(catalogue.runs(names.recipe))
+    count = catalogue.settings.prompts[catalogue.settings.evaluations.alpaca.prompts].count
+    return Work(
+        kind="judge",
+        model=catalogue.settings.resources.judge.size,
+        flops=runs * count * ORDERS * QUESTION * size.forward(QUESTION, 1 / QUESTION),
+        moved=BFLOAT16 * size.weights,
+        whole=False,
+    )
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+
+def pretrained(catalogue: Catalogue, model: str) -> tuple[PretrainedModel, Size]:
+    found = catalogue.settings.models[model]
+    assert isinstance(found, PretrainedModel)
+    return found, Size.of(found.architecture)
+
+
+def released(catalogue: Catalogue, model: str) -> Size:
+    return Size.of(catalogue.settings.shapes[catalogue.released(model).size])
+
+
+def judge_size(catalogue: Catalogue) -> Size:
+    return Size.of(catalogue.settings.shapes[catalogue.settings.resources.judge.size])
+
+
+def waiting(names: Wildcards, size: Size) -> float:
+    """Bytes of a run's weights, which are removed after its last evaluation; none of a base's."""
+    return FLOAT32 * size.weights if hasattr(names, "run") else 0
+
+
+def members(catalogue: Catalogue, names: Wildcards) -> int:
+    """The base and the snapshots of a sweep, if no run's best epoch is its last."""
+    return 1 + SNAPSHOTS * len(catalogue.settings.recipes[names.recipe].runs())
+
+
+def example(catalogue: Catalogue, names: Wildcards) -> tuple[int, int, float]:
+    """Tokens of a task's sequence, sequences of an example, and the share that has logits."""
+    task, (own, _) = catalogue.settings.tasks[names.task], pretrained(catalogue, names.model)
+    length = min(task.tokens, own.architecture.context)
+    if isinstance(task, Classification):
+        return length, len(task.choices), min(1.0, ANSWER / length)
+    return length, 1, 1.0
+
+
+def losses(names: Wildcards, flops: float, host: float = 0) -> Work:
+    """Of a stack of small models: products are TF32."""
+    return Work(kind="stacks", model=names.model, precision="tf32", flops=flops, host=host)
