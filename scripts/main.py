@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overtrain import PipelineError
+from overtrain import PipelineError, slurm
 from overtrain.records import kept
 from overtrain.records.locks import HeldError, exclusive
 
@@ -48,10 +48,17 @@ def hold(stack: ExitStack) -> None:
 
 
 def begin(workflow: Workflow) -> None:
-    """End with one line where jobs of this directory are at work for another main process."""
+    """End with one line where another main process, or jobs that one left, are at work here.
+
+    Or where Slurm would never tell of a job's end.
+    """
     atexit.register(alone.close)
+    settings = workflow.executor_settings
     try:
         hold(alone)
+        slurm.check_jobs(Path.cwd())
+        if command := getattr(settings, "status_command", None):  # Slurm's executor has one
+            slurm.check_accounting(command, settings.init_seconds_before_status_checks)
     except PipelineError as error:
         sys.exit(f"error: {error}")
     forget_recorded(workflow)
