@@ -77,7 +77,7 @@ def jobs_of(workflow: Workflow) -> Jobs:
                 gpus=number_of(asked, "gpu"),
                 minutes=number_of(asked, "runtime"),
                 disk_mb=number_of(asked, "disk_mb"),
-                priority=dag.priority(job),
+                priority=dag.priority(job) if job in needed else 0,
                 local=job.rule.name in workflow._localrules or job.rule.norun,
                 group=None if group is None else id(group),
                 benchmark=str(job.benchmark) if job.benchmark else None,
