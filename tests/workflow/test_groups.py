@@ -43,7 +43,7 @@ def test_a_run_is_evaluated_on_one_gpu_after_it_was_trained_on_four(jobs, groups
     group = groups["instruct_run," + RUN.replace("/", ",")]
     assert rules(group) == ["generate_responses", "evaluate_benchmarks", "evaluate_c4_instruct"]
     resources = asked(group)
-    assert (resources["gpu"], resources["runtime"]) == (1, 38 + 66 + 27)
+    assert (resources["gpu"], resources["runtime"]) == (1, 23 + 66 + 27)
     trainings = [job for job in jobs if job.name == "finetune_instruct"]
     assert len(trainings) == 126
     assert {(t.resources["gpu"], t.resources["runtime"]) for t in trainings} == {(4, 104)}
