@@ -36,8 +36,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 UV = [sys.executable, "-m", "uv"]
 TORCH = "torch==2.13.0"
-# Those that ask the hub, or download what another has released.
-OF_THE_NETWORK = {"download_judge", "download_released_numbers", "read_released_numbers"}
+# Those that download, and those that read nothing but what these leave.
+OF_THE_NETWORK = {
+    "download_judge",
+    "download_released_numbers",
+    "download_text",
+    "read_released_numbers",
+    "tokenise",
+}
 # tests/tiny.yaml with one run of each kind. Heads of 32 are the smallest of vLLM's CPU kernels.
 SMALL = {
     "models": {
@@ -77,7 +83,7 @@ TARGETS = [
     f"{RELEASED}/c4.parquet",
     f"{RELEASED}/{RUN}/c4.parquet",
     *ANSWERED,
-    f"{RELEASED}/which_field/instruct/alpaca.parquet",
+    "results/measurements/OLMo-4K-hub/which_field/instruct/alpaca.parquet",
     "results/measurements/theory/noise.parquet",
     "results/figures/overtrained/fig03.pdf",
     "results/tables/overtrained/table3.csv",
