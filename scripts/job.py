@@ -25,6 +25,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from overtrain import PipelineError
+from overtrain.hub.client import stay_offline
 from overtrain.records import kept
 from overtrain.records.locks import exclusive
 from overtrain.records.provenance import hash_of, provenance, remove_partials
@@ -141,6 +142,7 @@ class TorchJob(Job):
 
     def __enter__(self) -> TorchJob:
         """SystemExit where an earlier attempt left the outputs: there is nothing to do."""
+        stay_offline()
         super().__enter__()
         with self.stack as stack:
             if kept.take(self.kept, vars(self.output), self.made_of):

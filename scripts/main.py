@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def hold(stack: ExitStack) -> None:
 def begin(workflow: Workflow) -> None:
     """End with one line where another main process, or jobs that one left, are at work here.
 
-    Or where Slurm would never tell of a job's end.
+    Or where Slurm would never tell of a job's end, or jobs would not find vLLM.
     """
     atexit.register(alone.close)
     settings = workflow.executor_settings
@@ -59,9 +60,22 @@ def begin(workflow: Workflow) -> None:
         slurm.check_jobs(Path.cwd())
         if command := getattr(settings, "status_command", None):  # Slurm's executor has one
             slurm.check_accounting(command, settings.init_seconds_before_status_checks)
+        check_vllm(workflow)
     except PipelineError as error:
         sys.exit(f"error: {error}")
     forget_recorded(workflow)
+
+
+def check_vllm(workflow: Workflow) -> None:
+    """PipelineError where jobs need vLLM and have none: they would fail after days of tuning."""
+    if find_spec("vllm") or workflow.deployment_settings.deployment_method:
+        return
+    rules = {job.rule for job in workflow.dag.needrun_jobs()}
+    if need := sorted(r.name for r in rules if Path(str(r.conda_env)).name == "vllm.yaml"):
+        raise PipelineError(
+            f"{', '.join(need)}: vLLM is not here, and has an environment of its own; add "
+            "--sdm conda, or set backend: hf and another judge (docs/environments.md)"
+        )
 
 
 def end(workflow: Workflow, failed: bool = False) -> None:

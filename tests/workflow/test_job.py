@@ -1,5 +1,6 @@
 """What scripts have of Snakemake: paths, identity, hashes of inputs, the log and its one line."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,15 @@ def test_a_gpu_that_is_not_there_is_an_error_and_fewer_are_said(
         told = "rule a_rule asks for 8 GPUs and none is visible"
         with pytest.raises(PipelineError, match=told), TorchJob(snakemake(gpu=8)):
             pass
+
+
+def test_a_job_on_a_model_asks_the_hub_nothing(snakemake, monkeypatch):
+    """A compute node has no internet, and each question would wait for an answer."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with Job(snakemake()):
+        assert os.environ["HF_HUB_OFFLINE"] == "0"
+    with TorchJob(snakemake()):
+        assert os.environ["HF_HUB_OFFLINE"] == os.environ["TRANSFORMERS_OFFLINE"] == "1"
 
 
 def test_without_gpus_a_job_has_the_memory_that_it_asks_for(snakemake):

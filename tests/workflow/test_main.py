@@ -1,5 +1,6 @@
 """The main process: one in a directory, and what it says of a disk that takes nothing more."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,21 @@ def test_why_nothing_can_be_written_is_told():
     line = [sys.executable, "-c", LIMITED]
     done = subprocess.run(line, env={"PYTHONPATH": str(scripts)}, capture_output=True, text=True)
     assert done.stdout.split("\n") == ["None", "File too large", ""], done.stderr
+
+
+def test_jobs_that_need_vllm_are_refused_where_there_is_none(repository, tmp_path):
+    """At the papers' scale answers are vLLM's; without its environment they would fail last."""
+    folder = tmp_path / "copy"
+    shutil.copytree(repository, folder)
+    own = "evaluations: {alpaca: {backend: vllm}}\n"
+    (folder / "vllm.yaml").write_text(own)
+    line = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile"]
+    line += ["profiles/demo/overlay.yaml", "tests/tiny.yaml", "vllm.yaml", "--"]
+    done = subprocess.run([*line, "fig11"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: generate_responses: vLLM is not here" in done.stderr, done.stderr
+    assert not (folder / "results/checkpoints").exists()
+    done = subprocess.run(
+        [*line[:3], "-n", *line[3:], "fig11"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0  # a plan needs none
