@@ -7,6 +7,7 @@ snakemake fig05                                    one figure and only what it n
 snakemake amuro_char_figures                       those of one paper
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -52,6 +53,11 @@ wildcard_constraints:
 # Tuned weights are large: a limit on disk_mb holds for all jobs together (profiles/slurm, profiles/gpu).
 resource_scopes:
     disk_mb="global",
+
+
+# Slurm's early signal (profiles/slurm) reaches a script's shell, too, which must wait while the script saves.
+if "SLURM_JOB_ID" in os.environ:
+    shell.prefix("set -euo pipefail; trap : TERM; ")
 
 
 # In the order data flows.

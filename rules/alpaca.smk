@@ -25,7 +25,7 @@ rule prepare_prompts:
 
 # What reads a run's weights is one group: a cluster runs it as one job on one GPU, one link after the other. The
 # group's name is all that the scheduler shows of it (squeue's comment), so it says which run.
-EVALUATED_RUN = "instruct_run/{model}/{checkpoint}/{task}/{recipe}/{run}"
+EVALUATED_RUN = "instruct_run,{model},{checkpoint},{task},{recipe},{run}"
 
 
 rule generate_responses:
@@ -45,7 +45,9 @@ rule generate_responses:
     group:
         EVALUATED_RUN
     conda:
-        "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml"
+        if catalogue.settings.evaluations.alpaca.backend == "vllm"
+        else "../envs/benchmarks.yaml"
     threads: ask.threads("generate")
     resources:
         **ask("generate"),
@@ -82,7 +84,7 @@ rule evaluate_alpaca:
         model=catalogue.models_of("released"),
     localrule: judged_on_head
     conda:
-        "../envs/judge.yaml"
+        "../envs/vllm.yaml" if catalogue.judge.kind == "vllm" else "../envs/judge.yaml"
     threads: ask.threads(judging)
     resources:
         **ask(judging, local=judged_on_head),

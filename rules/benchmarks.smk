@@ -38,7 +38,7 @@ rule evaluate_benchmarks_base:
     wildcard_constraints:
         model=catalogue.models_of("released"),
     conda:
-        "../envs/benchmarks.yaml"
+        "../envs/vllm.yaml" if catalogue.suite.backend == "vllm" else "../envs/benchmarks.yaml"
     threads: ask.threads("benchmarks")
     resources:
         **ask("benchmarks"),

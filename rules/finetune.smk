@@ -1,8 +1,9 @@
 # A sweep: every learning rate x seed of a recipe, on one task, from one checkpoint. Its weights are temporary.
 # With the evaluations that read them it is one group, so that a cluster runs the chain as one job on one node.
 
-# The group's name is all that the scheduler shows of it (squeue's comment), so it says which sweep.
-SWEEP = "sweep/{model}/{checkpoint}/{task}/{recipe}"
+# The group's name is all that the scheduler shows of it (squeue's comment), so it says which sweep. No slash: with most
+# engines it is the name of a file, too.
+SWEEP = "sweep,{model},{checkpoint},{task},{recipe}"
 
 
 rule finetune:

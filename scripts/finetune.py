@@ -3,14 +3,13 @@
 from job import TorchJob
 from overtrain.records.provenance import write_json
 from overtrain.training.finetune import Recipe, Task, finetune
-from overtrain.training.sweep_states import SweepStates
+from overtrain.training.sweep_states import SweepFolders
 
 with TorchJob(snakemake) as job:
     task = Task(job.input.train.parent, **job.slice["task"])
     recipe = Recipe.from_config(job.wildcards.recipe, job.slice["recipe"])
-    base, runs = job.input.checkpoint, job.output.runs
     minutes = job.catalogue.settings.resources.finetune.state_minutes
-    states = SweepStates(job.state, job.hashes, minutes)
-    rows = finetune(base, task, recipe, job.room, runs, job.identity, states)
-    write_json(runs / "provenance.json", job.origin())
+    folders = SweepFolders(job.output.runs, job.state, job.hashes, minutes)
+    rows = finetune(job.input.checkpoint, task, recipe, job.room, job.identity, folders)
+    write_json(job.output.runs / "provenance.json", job.origin())
     job.write(rows)

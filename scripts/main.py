@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overtrain import PipelineError
+from overtrain import PipelineError, slurm
 from overtrain.records import kept
 from overtrain.records.locks import HeldError, exclusive
 
@@ -48,10 +48,17 @@ def hold(stack: ExitStack) -> None:
 
 
 def begin(workflow: Workflow) -> None:
-    """End with one line where jobs of this directory are at work for another main process."""
+    """End with one line where another main process, or jobs that one left, are at work here.
+
+    Or where Slurm would never tell of a job's end.
+    """
     atexit.register(alone.close)
+    settings = workflow.executor_settings
     try:
         hold(alone)
+        slurm.check_jobs(Path.cwd())
+        if command := getattr(settings, "status_command", None):  # Slurm's executor has one
+            slurm.check_accounting(command, settings.init_seconds_before_status_checks)
     except PipelineError as error:
         sys.exit(f"error: {error}")
     forget_recorded(workflow)
@@ -77,17 +84,15 @@ def no_room(folder: Path) -> str | None:
 
 
 def forget_recorded(workflow: Workflow) -> None:
-    """Forget what is kept of jobs whose outputs are recorded, or are to be made anew by order."""
-    places = [path.parent for path in KEPT.glob(f"*/{kept.IDENTITY}")]
-    if not places:
-        return
-    dag, persistence = workflow.dag, workflow.persistence
-    forced = {str(path) for job in dag.jobs if dag.reason(job).forced for path in job.output}
-    for place in places:
+    """Forget what is kept of jobs whose outputs are recorded; of all, if some are to run by order.
+
+    Snakemake marks outputs when their job starts, and removes the mark when it has recorded them;
+    those of a group that failed it deletes.
+    """
+    order = workflow.dag_settings
+    ordered = bool(order.forceall or order.forcerun or order.forcetargets)
+    for place in [path.parent for path in KEPT.glob(f"*/{kept.IDENTITY}")]:
         paths = kept.read(place)["outputs"].values()
-        # Snakemake marks outputs when their job starts, and removes the mark when it has recorded
-        # them; those of a group that failed it deletes.
-        unrecorded = persistence._filter_incomplete_keys(paths)
-        recorded = not unrecorded and any(Path(path).exists() for path in paths)
-        if recorded or not forced.isdisjoint(paths):
+        unrecorded = workflow.persistence._filter_incomplete_keys(paths)
+        if ordered or (not unrecorded and any(Path(path).exists() for path in paths)):
             shutil.rmtree(place)

@@ -7,19 +7,20 @@ from typing import Any
 
 
 @contextmanager
-def loaded(root: Path) -> Iterator[Any]:
-    """The workflow in `root`, at the papers' scale."""
+def loaded(root: Path, *configfiles: Path) -> Iterator[Any]:
+    """The workflow in `root`, at the papers' scale or with files over it."""
     from snakemake.api import SnakemakeApi
     from snakemake.settings.enums import Quietness
-    from snakemake.settings.types import OutputSettings, ResourceSettings
+    from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
+    settings = (ResourceSettings(cores=64), ConfigSettings(configfiles=list(configfiles)))
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        yield api.workflow(ResourceSettings(cores=64), snakefile=root / "Snakefile", workdir=root)
+        yield api.workflow(*settings, snakefile=root / "Snakefile", workdir=root)
 
 
-def rules_of(root: Path) -> list:
+def rules_of(root: Path, *configfiles: Path) -> list:
     """Snakemake's rules of the workflow in `root`."""
-    with loaded(root) as workflow:
+    with loaded(root, *configfiles) as workflow:
         return list(workflow._workflow.rules)
 
 

@@ -19,6 +19,7 @@ POINTS = CONFIG["models"]["OLMo-1B"]["hub"]["checkpoints"]
 # {name: (method, *arguments)}: of the controlled study, the theory, directions, published numbers.
 CONTROLLED = [
     ("corpus_slice", "pydoc"),
+    ("tokenising_slice", "c4"),
     ("task_slice", "rte"),
     ("pretraining_slice", "OLMo-30M", "8B"),
     ("download_slice", "OLMo-1B", "0.5T"),
@@ -113,6 +114,10 @@ def changed_by(config: dict, path: str, value: object, slices: dict[str, tuple])
         ("corpora.pydoc.held_out", 41, {"corpus_slice"}),
         ("corpora.pydoc.title", "other", set()),  # no model of this figure reads it
         ("corpora.c4.title", "web", {"figure_slice"}),
+        ("corpora.c4.held_out", 41, {"tokenising_slice"}),
+        ("corpora.c4.train_tokens", 10**9, set()),  # nor how many files: shards stay
+        ("corpora.c4.source.file_count", 900, set()),
+        ("corpora.c4.source.files_per_part", 8, set()),
         ("models.OLMo-1B.hub.repository", "other", {"download_slice"}),
         ("models.OLMo-1B.hub.checkpoints", POINTS | {"0.5T": OTHER}, {"download_slice"}),
         ("models.OLMo-1B.hub.checkpoints", POINTS | {"1.5T": OTHER}, set()),

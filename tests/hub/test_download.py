@@ -1,6 +1,7 @@
 """Checkpoints from a local hub and from folders: the revision asked for, whole, and safe."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -19,12 +20,16 @@ import pytest
 import torch
 from local_hub import Handler, on_hub, run_on_hub, serve
 from safetensors.torch import load_file, save_file
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from stories import documents
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from overtrain import PipelineError
+from overtrain.data import tokenizer
 from overtrain.hub import client, download
 from overtrain.hub.download import MANIFEST, convert, download_checkpoint
 from overtrain.model.olmo import load_checkpoint
+from overtrain.model.released import load_tokenizer
 from overtrain.records.provenance import sha256
 
 OLD, NEW, PICKLED, EMPTY = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
@@ -41,9 +46,8 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
 def write_revision(folder: Path, seed: int, pickled: bool = False) -> None:
     """A repository's files at one commit, with some that are not to be taken."""
     folder.mkdir(parents=True)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        content = {"model_type": "olmo", "name": name, "seed": seed}
-        (folder / name).write_text(json.dumps(content))
+    (folder / "config.json").write_text(json.dumps({"model_type": "olmo", "seed": seed}))
+    tokenizer.characters().save(folder)
     for name in ("README.md", "modeling_tiny.py", "optimizer.pt", "training_args.bin"):
         (folder / name).write_text("not to be taken")
     for name in ("original/model.safetensors", "tokenizer_before/tokenizer.json"):
@@ -223,12 +227,12 @@ def test_a_checkpoint_trained_here_stands_in_for_a_released_one(
     with torch.no_grad():
         ours = load_checkpoint(checkpoint)(tokens)
         torch.testing.assert_close(theirs(tokens).logits, ours, rtol=1e-4, atol=1e-5)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == 0
-    assert tokenizer.model_max_length == 32
+    words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert words.bos_token_id == words.eos_token_id == words.pad_token_id == 0
+    assert words.model_max_length == 32
     text = "The ant finds the jade?\n"
-    ids = tokenizer(text)["input_ids"]
-    assert ids[-1] == 0 and len(ids) == len(text) and tokenizer.decode(ids) == text
+    ids = words(text)["input_ids"]
+    assert ids[-1] == 0 and len(ids) == len(text) and words.decode(ids) == text
 
 
 def test_a_download_ends_on_another_file_system_too(source: Path, tmp_path: Path) -> None:
@@ -277,8 +281,8 @@ def test_what_a_checkpoint_needs_is_said(source: Path, tmp_path: Path, name: str
     for other in ("pytorch_model.bin", name):
         (source / "ckpt_005" / other).unlink()
     assert failure(source, tmp_path).startswith(
-        ": needs config.json, tokenizer.json or tokenizer.model, and model*.safetensors or "
-        "pytorch_model*.bin; it has README.md, "
+        ": needs config.json, tokenizer.json or tokenizer.model with tokenizer_config.json, and "
+        "model*.safetensors or pytorch_model*.bin; it has README.md, "
     )
 
 
@@ -323,6 +327,65 @@ def test_an_index_that_names_a_missing_shard(source: Path, tmp_path: Path) -> No
     assert failure(source, tmp_path) == (
         f", {index}: names model-00002-of-00002.safetensors, which the revision does not have"
     )
+
+
+# --- a tokenizer that is SentencePiece's ----------------------------------------------------------
+
+
+@pytest.fixture
+def pieces(large: Path) -> Path:
+    """The hub's revision with a tokenizer as Llama's first: a model of SentencePiece, no more."""
+    (large / "tokenizer.json").unlink()
+    stories = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(documents(400, seed=0)),
+        model_writer=stories,
+        model_type="bpe",
+        vocab_size=320,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    (large / "tokenizer.model").write_bytes(stories.getvalue())
+    (large / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    described = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"}
+    described |= {"add_bos_token": True}
+    (large / "tokenizer_config.json").write_text(json.dumps(described))
+    return large
+
+
+def test_a_tokenizer_model_alone_is_downloaded_and_loaded(
+    pieces: Path, tmp_path: Path, served: Callable
+) -> None:
+    served(Handler)
+    folder = tmp_path / "out"
+    download_checkpoint(NAME, "main", folder, tmp_path / "work")
+    assert not (folder / "tokenizer.json").exists()
+    words = load_tokenizer(folder)
+    text = "The ant finds the jade; 3 of them,  naïve."
+    model = SentencePieceProcessor(model_file=str(pieces / "tokenizer.model"))
+    assert words(text).input_ids == [words.bos_token_id, *model.encode(text)]
+    assert words.decode(words(text).input_ids, skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("tokenizer_config.json", '{"tokenizer_class": "Unknown"}', "class .* is 'Unknown'"),
+        ("tokenizer_config.json", "{}", "tokenizer_class of tokenizer_config.json is None"),
+        ("tokenizer_config.json", "{", "transformers cannot load its tokenizer"),
+        ("tokenizer.model", "no model", "transformers cannot load its tokenizer"),
+        ("tokenizer.json", "{}", "transformers cannot load its tokenizer"),
+    ],
+)
+def test_a_tokenizer_that_transformers_misreads_is_refused_before_the_weights(
+    pieces: Path, tmp_path: Path, served: Callable, name: str, content: str, expected: str
+) -> None:
+    (pieces / name).write_text(content)
+    requests = served(Handler)
+    assert re.search(expected, failure(NAME, tmp_path, "main"))
+    assert of_file(requests, name) == [""] and not of_model(requests)
 
 
 # --- a server that fails --------------------------------------------------------------------------

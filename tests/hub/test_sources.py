@@ -11,6 +11,7 @@ import pytest
 from configuration import PAPERS, catalogue_of, targets_of
 from local_hub import Handler, on_hub, run_on_hub, serve
 
+from overtrain.data import tokenizer
 from overtrain.hub import client, sources
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +165,25 @@ def test_the_table_has_totals_and_what_cannot_be_used_first(found: tuple, tmp_pa
     assert "Free on the disk of results: " in text
 
 
+def test_identical_weights_under_two_revisions_are_said(root: Path, tmp_path: Path) -> None:
+    folder = root / "models/LLM360/Amber"
+    for commit, content in ((OTHER, b"x" * 3000), (NEWER, b"y" * 3000)):
+        shutil.copytree(folder / MAIN, folder / commit, dirs_exist_ok=True)
+        (folder / commit / "model.safetensors").write_bytes(content)
+        (folder / commit / "config.json").write_text(commit)  # another commit all the same
+    refs = {"ckpt_100": MAIN, "ckpt_101": OTHER, "ckpt_102": NEWER}
+    asked = {ref: source("LLM360/Amber", ref, "checkpoint") for ref in refs}
+    asked["again"] = asked["ckpt_102"]  # a revision that two entries name is no fault
+    answers, *_ = ask(root, asked, refs)
+    (note,) = answers["ckpt_100"]["notes"]
+    assert note.startswith("ckpt_100 and ckpt_101 have the same weights")
+    assert answers["ckpt_101"]["notes"] == [note]
+    assert not answers["ckpt_102"]["notes"] + answers["again"]["notes"]
+    assert not any(answer["problem"] for answer in answers.values())
+    lines = sources.table(answers, tmp_path).splitlines()
+    assert [line for line in lines if "same weights" in line] == [f"- LLM360/Amber: {note}"]
+
+
 def test_a_pinned_commit_stays_when_its_branch_moves(root: Path) -> None:
     asked = {"whole": ASKED["whole"]}
     ask(root, asked)
@@ -201,6 +221,34 @@ def test_a_hub_that_is_down_is_one_line(root: Path) -> None:
     assert not (root.parent / "pins.json").exists()
 
 
+OFFLINE = """
+import os, subprocess, sys
+import datasets, huggingface_hub
+from overtrain.hub import client
+
+assert client.revisions(client.api(), "openai/gsm8k", "dataset")
+client.stay_offline()
+for ask in (
+    lambda: client.revisions(client.api(), "openai/gsm8k", "dataset"),
+    lambda: datasets.load_dataset("openai/gsm8k", "main"),
+):
+    try:
+        ask()
+        print("asked")
+    except (huggingface_hub.errors.OfflineModeIsEnabled, ConnectionError) as error:
+        print("offline")
+child = "import huggingface_hub.constants as c; print(c.HF_HUB_OFFLINE)"
+subprocess.run([sys.executable, "-c", child], check=True)
+"""
+
+
+def test_a_job_that_stays_offline_asks_nobody(root: Path, tmp_path: Path) -> None:
+    with serve(root, REFS) as server:
+        done = run_on_hub(server, tmp_path / "h", OFFLINE)
+    assert sorted(done.stdout.split()) == ["True", "offline", "offline"], done.stderr
+    assert len(server.requests) == 1  # the one before
+
+
 PIN = """
 import json, sys
 from overtrain import PipelineError
@@ -227,6 +275,7 @@ def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
     missing["source"]["revision"] = "mian"
     chat["tokenizer"] |= {"repository": "LLM360/Amber", "revision": "ckpt_358"}
     corpora["c4"]["source"] |= {"files": "en/c4-train.{:05d}.gz", "file_count": 3}
+    corpora["c4"]["train_tokens"] = 10**6
     corpora["c4"]["tokenizer"]["hub"] |= chat["tokenizer"]
     names = [("tasks", name) for name in ("gsm8k", "tulu", "trec", "sympy_docs")]
     names.append(("corpora", "c4"))
@@ -256,7 +305,7 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
         for name, point in CONFIG["models"][model]["hub"]["checkpoints"].items():
             found = asked[f"models.{model}.hub.checkpoints.{name}"]
             assert (found["revision"], found["files"]) == (point["revision"], "checkpoint")
-    assert asked["corpora.c4.source"]["files"]["count"] == 1024
+    assert asked["corpora.c4.source"]["files"]["count"] == 880
     assert asked["corpora.c4_amber.tokenizer.hub"]["repository"] == "LLM360/Amber"
     assert asked["tasks.starcoder_python.source"]["files"] == {"folder": "python"}
     assert asked["tasks.tulu.tokenizer"]["files"] == {"names": ["tokenizer.json"]}
@@ -307,6 +356,7 @@ def test_rules_refuse_what_is_missing_and_go_on_with_what_is_there(
     copy = Path(shutil.copytree(repository, tmp_path / "copy", symlinks=True))
     amber = root / "models/LLM360/Amber"
     (amber / MAIN / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    tokenizer.characters().save(amber / MAIN)
     refs = {"main": MAIN} | {f"ckpt_{i:03d}": MAIN for i in range(359)}
     good, bad = (f"results/checkpoints/LLM360-Amber/{name}" for name in ("1.1T", "1.3T"))
 

@@ -478,7 +478,7 @@ def test_lm_evals_own_eight_are_fetched_pinned_and_then_run_offline(tmp_path, ch
     scripted = tmp_path / "root/datasets/some/scripted" / COMMIT
     scripted.mkdir(parents=True)
     (scripted / "scripted.py").write_text("import datasets\n")
-    suite = SUITES["generalist"] | {"batch_size": 4}
+    suite = SUITES["generalist"] | {"backend": "hf", "batch_size": 4}
     wrong = suite | {"tasks": {"piqa": {"dataset": {"path": "some/scripted", "revision": "main"}}}}
     with serve(tmp_path / "root", {"main": COMMIT}) as hub:
         arguments = [json.dumps(suite), json.dumps(wrong), str(tmp_path)]

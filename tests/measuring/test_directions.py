@@ -15,7 +15,7 @@ from overtrain.model.memory import Room
 from overtrain.model.olmo import load_checkpoint, load_tensors
 from overtrain.model.snapshots import load_stacks
 from overtrain.training.finetune import Recipe, Task, finetune
-from overtrain.training.sweep_states import SweepStates
+from overtrain.training.sweep_states import SweepFolders
 
 CPU = torch.device("cpu")
 IDENTITY = {"model": "tiny", "tokens": 7, "evaluation": "c4", "split": "held_out"}
@@ -34,8 +34,8 @@ def runs(tmp_path_factory, checkpoint, language_task) -> Path:
     recipe = Recipe("direction", [0.03], [0], 4, 30, "constant", 0.1, 0.0, (0.9, 0.95), 1.0)
     folder = tmp_path_factory.mktemp("runs") / "direction"
     task, identity = Task(language_task, "language_modelling"), IDENTITY | {"task": "language"}
-    states = SweepStates(folder.with_name("state"), {}, 1e9)
-    finetune(checkpoint, task, recipe, Room(CPU, 10**9, 512), folder, identity, states)
+    folders = SweepFolders(folder, folder.with_name("state"), {}, 1e9)
+    finetune(checkpoint, task, recipe, Room(CPU, 10**9, 512), identity, folders)
     return folder
 
 

@@ -1,8 +1,6 @@
 """Responses of a tiny chat model: alone and in batches, cut prompts, and a local judge's logits."""
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, OlmoConfig, OlmoFo
 from overtrain import PipelineError
 from overtrain.data import tokenizer
 from overtrain.measuring.generate import Decoding, respond
-from overtrain.measuring.harness import uses_vllm
 from overtrain.measuring.judges import by_length, open_judge
 from overtrain.measuring.verdicts import FIRST, SECOND, Question, Template
 
@@ -108,61 +105,7 @@ def test_what_cannot_answer_is_one_line(folder, tmp_path):
     plain = chat_model(tmp_path / "plain", 64, chat_template=None)
     assert "no chat template" in error_line(lambda: respond(plain, ["a"], Decoding(8, 1), CPU))
     line = error_line(lambda: respond(folder, ["a"], Decoding(8, 1, "vllm"), CPU))
-    assert "not installed" in line
-
-
-# As much of vLLM as lm-eval takes of it; an answer is the prompt's last two tokens.
-VLLM = """
-import os
-import sys
-from types import ModuleType, SimpleNamespace
-
-processes = os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"]
-
-class LLM:
-    def __init__(self, model, dtype, **settings):
-        assert processes == "0" and dtype == "bfloat16"
-        self.tokenizer = get_tokenizer(model)
-        self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=96))
-
-    def generate(self, prompts, sampling_params, **_):
-        return [self.answer(*one) for one in zip(prompts, sampling_params, strict=True)]
-
-    def answer(self, prompt, greedy):
-        assert greedy["temperature"] == 0 and greedy["skip_special_tokens"]
-        text = self.tokenizer.decode(prompt["prompt_token_ids"][-2:])
-        return SimpleNamespace(outputs=[SimpleNamespace(text=text * greedy["max_tokens"])])
-
-def get_tokenizer(name, **_):
-    from transformers import AutoTokenizer
-    return AutoTokenizer.from_pretrained(name)
-
-SamplingParams = TokensPrompt = LoRARequest = dict
-for name in ("vllm.lora", "vllm.lora.request", "vllm.tokenizers"):
-    sys.modules[name] = ModuleType(name)
-sys.modules["vllm.lora.request"].LoRARequest = dict
-sys.modules["vllm.tokenizers"].get_tokenizer = get_tokenizer
-"""
-
-
-def test_vllm_stays_in_this_process_and_is_chosen_where_it_can_be(
-    folder, tmp_path, monkeypatch, capsys
-):
-    assert not uses_vllm("auto", cuda=True) and not uses_vllm("hf", cuda=True)
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    (tmp_path / "vllm-0.dist-info").mkdir()
-    (tmp_path / "vllm-0.dist-info/METADATA").write_text("Name: vllm\nVersion: 0\n")
-    (tmp_path / "vllm.py").write_text(VLLM)
-    monkeypatch.syspath_prepend(tmp_path)
-    assert not uses_vllm("auto", cuda=False) and not uses_vllm("hf", cuda=True)
-    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"  # is left alone
-    assert uses_vllm("auto", cuda=True)
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    assert respond(folder, PROMPTS[:2], Decoding(3, 1, "vllm"), CPU) == ["a>a>a>"] * 2
-    assert "backend: vllm" in capsys.readouterr().out
-    for module in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
-        del sys.modules[module]
-    del sys.modules["lm_eval.models.vllm_causallms"]
+    assert "not installed here: run with --sdm conda" in line
 
 
 def test_a_tokenizer_without_padding_answers_the_same(folder, tmp_path):

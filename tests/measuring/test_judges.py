@@ -351,12 +351,13 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_vllm_is_started_asked_and_stopped_with_all_it_started(vllm):
-    noted = vllm(SERVER)
+def test_vllm_is_started_asked_and_stopped_with_all_it_started(vllm, tmp_path):
+    noted = vllm(f"echo $HF_HUB_OFFLINE > {tmp_path}/offline; {SERVER}")
     with open_judge("test", VLLM, gpus=4) as judge:
         verdicts = sorted(judge.ask(QUESTIONS), key=lambda pair: pair[0])
     pid, arguments = noted.read_text().split(" ", 1)
     assert [verdict.choice for _, verdict in verdicts] == RIGHT
+    assert (tmp_path / "offline").read_text() == "1\n"
     assert re.fullmatch(
         r"serve judge --host 127.0.0.1 --port \d+ --served-model-name judge "
         r"--tensor-parallel-size 4 --max-model-len 2048\n",

@@ -195,8 +195,8 @@ def test_too_little_or_damaged_held_out_text_is_one_clear_line(corpus, tmp_path)
         (tmp_path / path.name).write_bytes(path.read_bytes())
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     shard = tmp_path / manifest["splits"]["held_out"]["shards"][0]["file"]
-    shard.write_bytes(shard.read_bytes()[:-2] + b"\x05\x00")
-    with pytest.raises(PipelineError, match=f"{shard.name}: differs from its hash"):
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(PipelineError, match=f"{shard.name}: has .* bytes"):
         held_out_text(tmp_path, 32, 640)
 
 

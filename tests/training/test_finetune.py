@@ -38,7 +38,7 @@ from overtrain.model.olmo import (
 from overtrain.model.snapshots import load_stacks
 from overtrain.training.finetune import Recipe, Run, Stack, Task, by_length, finetune
 from overtrain.training.schedule import fraction
-from overtrain.training.sweep_states import SweepStates
+from overtrain.training.sweep_states import SweepFolders
 
 NEVER = 1e9  # minutes between states
 CPU = torch.device("cpu")
@@ -69,8 +69,8 @@ def task_of(language_task, choice_task) -> Callable[[str], Path]:
 
 def sweep(base: Path, task: Path, kind: str, recipe: Recipe, output: Path, room=PLENTY):
     """Measurement rows, and the weights of every snapshot by (learning rate, seed, selection)."""
-    states = SweepStates(output.with_name(f"{output.name}.state"), {}, NEVER)
-    rows = finetune(base, Task(task, kind, "answer"), recipe, room, output, IDENTITY, states)
+    folders = SweepFolders(output, output.with_name(f"{output.name}.state"), {}, NEVER)
+    rows = finetune(base, Task(task, kind, "answer"), recipe, room, IDENTITY, folders)
     found = {}
     for snapshots, model in load_stacks(base, output, 100, CPU):
         for r, snapshot in enumerate(snapshots):
@@ -360,9 +360,8 @@ def made(folder: Path) -> dict[str, bytes]:
 
 
 def attempt(base: Path, task: Path, folder: Path, room=PLENTY, minutes=NEVER, data="hash"):
-    states = SweepStates(folder / "state", {"train": data}, minutes)
-    own = Task(task, KINDS[1], "answer")
-    return finetune(base, own, WILD, room, folder / "runs", IDENTITY, states)
+    folders = SweepFolders(folder / "runs", folder / "state", {"train": data}, minutes)
+    return finetune(base, Task(task, KINDS[1], "answer"), WILD, room, IDENTITY, folders)
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])
@@ -531,7 +530,7 @@ from pathlib import Path
 import torch
 from overtrain.model.allocator import keep_freed_memory
 from overtrain.training.finetune import Recipe, Task, finetune
-from overtrain.training.sweep_states import SweepStates
+from overtrain.training.sweep_states import SweepFolders
 from overtrain.model import memory
 peaks, measured = [], memory.peak  # each probe counts the peak anew: keep all of them
 memory.peak = lambda *args: peaks.append(measured(*args)) or peaks[-1]
@@ -542,8 +541,8 @@ rates = [1e-4 * i for i in range(1, 41)]
 recipe = Recipe("default", rates, [0, 1], 16, 1, "cosine", 0.1, 0.0, (0.9, 0.95), 1.0)
 room = memory.Room(torch.device("cpu"), int(0.8 * int(megabytes) * 2**20), 4096)
 task = Task(Path(task), "language_modelling")
-states = SweepStates(Path(output + ".state"), {}, 0.01)
-finetune(Path(base), task, recipe, room, Path(output), {"task": "a"}, states)
+folders = SweepFolders(Path(output), Path(output + ".state"), {}, 0.01)
+finetune(Path(base), task, recipe, room, {"task": "a"}, folders)
 print("peak", max(memory.resident("VmHWM"), *peaks) // 2**20)
 """
 

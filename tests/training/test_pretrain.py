@@ -151,6 +151,7 @@ except PipelineError as error:
     sys.exit(f"error: {error}")
 """
 EACH_STEP = Workers(micro_batch=8, state_minutes=0.0)
+LAST_STEP = replace(EACH_STEP, state_minutes=NEVER)
 
 
 def start(job: Pretraining, corpus: Path, folder: Path, workers: Workers) -> subprocess.Popen:
@@ -216,7 +217,7 @@ def test_no_step_is_done_twice_after_the_last(short, corpus, tmp_path, capsys):
     """The job dies before its checkpoint is written, then before it is recorded."""
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):  # at the end: its checkpoint's folder cannot be made
-        pretrain(short, EACH_STEP, corpus, tmp_path / "file/out", tmp_path / "state", {"seed": 0})
+        pretrain(short, LAST_STEP, corpus, tmp_path / "file/out", tmp_path / "state", {"seed": 0})
     found = contents(train(short, corpus, tmp_path))
     shutil.rmtree(tmp_path / "out")
     assert contents(train(short, corpus, tmp_path)) == found
@@ -249,12 +250,11 @@ def test_a_state_of_another_text_is_discarded(killed, tmp_path, capsys):
     assert "is discarded" in said and "continuing" not in said
 
 
-def test_a_half_written_state_of_a_killed_job_does_not_stop_the_next(short, corpus, tmp_path):
-    state = tmp_path / "state"
-    state.mkdir()
-    (state / ".state.123.partial.pt").write_bytes(b"half")
-    train(short, corpus, tmp_path)
-    assert saved_step(state) == short.steps
+def test_a_half_written_state_of_a_killed_job_is_removed_by_the_next(short, corpus, tmp_path):
+    found, state = contents(train(short, corpus, tmp_path)), tmp_path / "state"
+    (state / ".state.pt.node-123.partial.pt").write_bytes(b"half")
+    assert contents(train(short, corpus, tmp_path)) == found
+    assert sorted(path.name for path in state.iterdir()) == ["identity.json", "state.pt"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
@@ -362,8 +362,6 @@ def test_a_damaged_shard_is_named_before_training(short, corpus, tmp_path):
     shard = (
         broken / json.loads((broken / MANIFEST).read_text())["splits"]["train"]["shards"][0]["file"]
     )
-    content = bytearray(shard.read_bytes())
-    content[100] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(PipelineError, match=f"{shard.name}: differs from its hash"):
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(PipelineError, match=f"{shard.name}: has .* bytes"):
         train(short, broken, tmp_path)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from configuration import PAPERS, at_scale
 
 PROFILE = Path(__file__).parents[2] / "profiles/slurm"
 
@@ -18,6 +19,10 @@ def test_a_cluster_job_has_the_threads_that_its_rule_asks_for(repository):
     job = re.search(r"rule finetune_instruct:\n(.*?)\n\s*\n", plan.stdout + "\n\n", re.S)[1]
     assert "threads: 8" in job and "gpu=1" in job, job
     assert "disk_mb=" in job and "mem_mb=" in job and "runtime=" in job, job
+
+
+def test_the_clusters_own_file_is_the_papers_scale_until_somebody_edits_it():
+    assert at_scale("profiles/slurm/site.yaml") == PAPERS
 
 
 # Snakemake reads no `local-cores`: without the resource all seven run at once.

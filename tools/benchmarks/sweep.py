@@ -47,16 +47,15 @@ def library(recipe: object, folder: Path, device: object, memory: int) -> list[f
     """`training.finetune.finetune` as the pipeline calls it; each run's distance from the base."""
     from overtrain.model.memory import Room
     from overtrain.training import finetune
-    from overtrain.training.sweep_states import SweepStates
+    from overtrain.training.sweep_states import SweepFolders
 
     rows = finetune.finetune(
         folder / "base",
         finetune.Task(folder / "task", "language_modelling"),
         recipe,
         Room(device, memory, contenders.CONFIG["evaluations"]["batch_tokens"]),
-        folder / "runs",
         SWEEP,
-        SweepStates(folder / "state", {}, float("inf")),
+        SweepFolders(folder / "runs", folder / "state", {}, float("inf")),
     )
     last = [r for r in rows if r["metric"] == "l2_distance" and r["selection"] == "last"]
     return [r["value"] for r in last]

@@ -12,7 +12,8 @@ from overtrain.config.hub import Asked
 from overtrain.config.section import Count, Distinct, Named, Package, Revision, Section, Text
 
 Backend = Annotated[
-    Literal["auto", "hf", "vllm"], Field(description="auto: vllm where it is installed")
+    Literal["hf", "vllm"],
+    Field(description="hf: transformers. Results differ in rounding: one for all of a figure"),
 ]
 NOT_BENCHMARKS = ("alpaca", "c4")  # what else a tuned run is evaluated on
 

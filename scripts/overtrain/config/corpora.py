@@ -37,7 +37,9 @@ class HubText(Section):
     file_count: Count = Field(description="Files to take, the first ones")
     file_mb: Count = Field(description="MB of one of them, about")
     file_tokens: Count = Field(description="Tokens in one of them, about")
-    files_per_part: int = Field(ge=1, le=500, description="Files of one job")
+    files_per_part: int = Field(
+        ge=1, le=500, description="Files that one job downloads and one tokenises (docs/results.md)"
+    )
     text_column: Text
 
 

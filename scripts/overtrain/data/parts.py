@@ -40,7 +40,7 @@ def download(config: dict, part: str, folder: Path, work: Path) -> None:
     what = f"{source['dataset']} at {source['revision']}"
     with client.one_line(what):
         found = data_files(source["dataset"], source["revision"], list(files.values()), what)
-        place = work / (found.commit or "linked")
+        place = work / (found.commit or "copied")
         for name in files.values():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
         check_space(place, found.sizes, files.values(), what)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import os
 import re
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TIMEOUT = 60  # seconds without an answer
+OFFLINE = {  # of a process that is to ask nobody
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
 NO_REPOSITORY = "no such repository, or it needs HF_TOKEN"
 GATED = "gated; accept its terms on the hub's page and set HF_TOKEN"
 
@@ -32,6 +40,18 @@ def api() -> HfApi:
 
     get_session().timeout = TIMEOUT
     return HfApi()
+
+
+def stay_offline() -> None:
+    """Have the hub's libraries ask nobody: on a node without internet each question waits a minute.
+
+    For jobs whose inputs are all files here. Holds for child processes, and for libraries that are
+    imported already and have read the variables.
+    """
+    os.environ.update(OFFLINE)
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if module := sys.modules.get(name):
+            module.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
 def file_of(repository: str, name: str, revision: str, kind: str) -> Path:

@@ -37,7 +37,9 @@ DESCRIPTION = (
     "special_tokens_map.json",
     "tokenizer*",
 )
-TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+# Either is a tokenizer: all of it, or SentencePiece's model and the class that says how it is read.
+TOKENIZERS = ({"tokenizer.json"}, {"tokenizer.model", "tokenizer_config.json"})
+SAMPLE = "A sample: 12.5 % of naïve text,  on two\nlines."
 SAFETENSORS, PICKLED = "model*.safetensors", "pytorch_model*.bin"
 
 
@@ -80,6 +82,7 @@ def download_checkpoint(
         digests = {name: source.fetch(name, place / name) for name in (*described, *indices)}
         if architectures is not None:
             check_architecture(place / "config.json", architectures, what)
+        check_tokenizer(place, what)
         for index in indices:
             check_index(place / index, weights, f"{what}, {index}")
         digests |= {name: source.fetch(name, place / name) for name in weights}
@@ -116,12 +119,7 @@ def of_folder(repository: str, revision: str) -> Source:
     if revision not in known:
         missing = client.no_revision(revision, known)
         raise PipelineError(f"{repository} at {revision}: {missing}")
-    files = {path.name: path for path in (root / revision).iterdir() if path.is_file()}
-
-    def fetch(name: str, path: Path) -> str:
-        return sha256(shutil.copyfile(files[name], path))
-
-    return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
+    return copied({path.name: path for path in (root / revision).iterdir() if path.is_file()})
 
 
 def of_hub(repository: str, revision: str, what: str) -> Source:
@@ -134,27 +132,25 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
 
 
 def data_files(dataset: str, revision: str, names: list[str], what: str) -> Source:
-    """Named files of a data set, wherever in it they are; a local folder's get a second name."""
-    local = is_local(dataset)
+    """Named files of a data set of the hub, wherever in it they are, or of a local folder."""
     place: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    local = is_local(dataset)
     if local:
-        paths = {name: Path(dataset, name).resolve() for name in names}
+        paths = {name: Path(dataset, name) for name in names}
         found: dict[str, Any] = {name: path for name, path in paths.items() if path.is_file()}
     else:
         entries = client.api().get_paths_info(dataset, names, **place)
         found = {entry.path: entry for entry in entries}
     if missing := [name for name in names if name not in found]:
         raise PipelineError(f"{what}: it has no file {missing[0]} ({len(missing)} missing)")
-    return linked(found) if local else fetched(found, what, repository=dataset, **place)
+    return copied(found) if local else fetched(found, what, repository=dataset, **place)
 
 
-def linked(files: dict[str, Path]) -> Source:
-    """Local files, which are not written to: there is no room for a second copy of a corpus."""
+def copied(files: dict[str, Path]) -> Source:
+    """Local files."""
 
     def fetch(name: str, path: Path) -> str:
-        path.unlink(missing_ok=True)  # of a former attempt
-        link(files[name], path)
-        return sha256(path)
+        return sha256(shutil.copyfile(files[name], path))
 
     return Source(None, {name: path.stat().st_size for name, path in files.items()}, fetch)
 
@@ -200,10 +196,12 @@ def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[
     names = sorted(names)
     described = [n for n in names if any(fnmatch(n, pattern) for pattern in DESCRIPTION)]
     kind = next((k for k in (SAFETENSORS, PICKLED) if any(fnmatch(n, k) for n in names)), None)
-    if "config.json" not in described or not {*TOKENIZERS} & {*described} or kind is None:
+    tokenizer = any(files <= {*described} for files in TOKENIZERS)
+    if "config.json" not in described or not tokenizer or kind is None:
+        choices = " or ".join(" with ".join(sorted(files)) for files in TOKENIZERS)
         raise PipelineError(
-            f"{what}: needs config.json, {' or '.join(TOKENIZERS)}, and {SAFETENSORS} or "
-            f"{PICKLED}; it has {', '.join(names)}"
+            f"{what}: needs config.json, {choices}, and {SAFETENSORS} or {PICKLED}; "
+            f"it has {', '.join(names)}"
         )
     weights = [n for n in names if fnmatch(n, kind)]
     return described, weights, [n for n in names if fnmatch(n, f"{kind}.index.json")]
@@ -243,6 +241,36 @@ def check_architecture(path: Path, known: Iterable[str], what: str) -> None:
     if found not in known:
         raise PipelineError(
             f"{what}: model_type of config.json is {found!r}; it must be one of {', '.join(known)}"
+        )
+
+
+def check_tokenizer(folder: Path, what: str) -> None:
+    """transformers must load it and, of a tokenizer.model alone, make the tokens that it says.
+
+    It converts that file as the class in tokenizer_config.json asks; a class that it does not know
+    gives other tokens without a word.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers and tokenizers raise what they like
+        reason = " ".join(str(error).split())
+        raise PipelineError(
+            f"{what}: transformers cannot load its tokenizer ({reason[:200]})"
+        ) from error
+    if (folder / "tokenizer.json").exists():
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    model = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    if tokenizer(SAMPLE, add_special_tokens=False).input_ids != model.encode(SAMPLE):
+        named = json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class")
+        raise PipelineError(
+            f"{what}: transformers reads tokenizer.model as other tokens than it says; "
+            f"tokenizer_class of tokenizer_config.json is {named!r}"
         )
 
 

@@ -8,6 +8,7 @@ branch or tag has moved on.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -33,8 +34,9 @@ AGAIN = "run `snakemake -f check_sources`"
 def check(sources: dict[str, dict], pins: Path) -> dict[str, dict]:
     """Ask for each of `sources` (`Catalogue.sources`), and pin what is found in the file `pins`.
 
-    Returns for each: exists, commit, bytes, gated, nearest, notes and, where it cannot be used,
-    `problem`: one line that names the key to change. PipelineError if the hub is not to be reached.
+    Returns for each: exists, commit, bytes, gated, nearest, notes, of a checkpoint its `weights`
+    by their hashes, and, where it cannot be used, `problem`: one line that names the key to change.
+    PipelineError if the hub is not to be reached.
     """
     known = read_pins(pins)
     groups: dict[tuple[str, str], list[str]] = {}
@@ -51,6 +53,7 @@ def check(sources: dict[str, dict], pins: Path) -> dict[str, dict]:
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         answers = [a for found in pool.map(check_group, groups.values()) for a in found.items()]
     found = {key: dict(answers)[key] for key in sources}
+    note_same_weights(found)
     add_pins(pins, {pin_of(a): a["commit"] for a in found.values() if a["commit"]})
     return found
 
@@ -75,6 +78,7 @@ def ask(
         "exists": False,
         "commit": None,
         "bytes": None,
+        "weights": None,
         "gated": None,
         "nearest": [],
         "notes": [],
@@ -118,6 +122,8 @@ def ask(
         answer["bytes"] = size(api, source, info)
     except PipelineError as error:
         return answer | {"problem": f"{error}; {change['revision']}"}
+    if source["files"] == "checkpoint":
+        answer["weights"] = weights(what, info)
     return answer
 
 
@@ -166,6 +172,31 @@ def size(api: HfApi, source: dict, info: Any) -> int:
     if missing := sorted(set(paths) - {entry.path for entry in entries}):
         raise PipelineError(f"{what}: it has no file {missing[0]} ({len(missing)} missing)")
     return sum(entry.size for entry in entries)
+
+
+def weights(what: str, info: Any) -> str | None:
+    """The hashes of a checkpoint's weights as one; None if a file has none (it is not in LFS)."""
+    files = {file.rfilename: file for file in info.siblings if "/" not in file.rfilename}
+    _, names, _ = wanted(files, what)
+    if not all(files[name].lfs for name in names):
+        return None
+    return hashlib.sha256("".join(sorted(files[n].lfs.sha256 for n in names)).encode()).hexdigest()
+
+
+def note_same_weights(found: dict[str, dict]) -> None:
+    """Say where two revisions of a model are one: a figure would show it as two checkpoints."""
+    alike: dict[tuple, list[dict]] = {}
+    for answer in found.values():
+        if answer["weights"]:
+            alike.setdefault((answer["repository"], answer["weights"]), []).append(answer)
+    for answers in alike.values():
+        revisions = list(dict.fromkeys(answer["revision"] for answer in answers))
+        if len(revisions) > 1:
+            for answer in answers:
+                answer["notes"].append(
+                    f"{' and '.join(revisions)} have the same weights, so that at least one is not "
+                    "the checkpoint that its name says; leave it out or ask its authors"
+                )
 
 
 # --- pins -----------------------------------------------------------------------------------------

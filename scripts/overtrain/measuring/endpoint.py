@@ -24,6 +24,7 @@ from pathlib import Path
 import openai
 
 from overtrain import PipelineError
+from overtrain.hub import client as hub
 from overtrain.measuring.verdicts import (
     IDENTIFIERS,
     Question,
@@ -191,7 +192,8 @@ def serve(name: str, settings: dict, gpus: int, folder: Path | None = None) -> I
     # A job that is told to stop (a time limit, preemption) leaves its blocks, and ends the server.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: told to stop"))
     try:
-        server = subprocess.Popen(command, start_new_session=True)
+        own = os.environ | hub.OFFLINE  # its files are here
+        server = subprocess.Popen(command, env=own, start_new_session=True)
     except FileNotFoundError:
         raise PipelineError(
             f"judges.{name}.kind is vllm, and there is no command vllm here: install it, or choose "

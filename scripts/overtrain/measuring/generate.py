@@ -21,11 +21,11 @@ from overtrain.model import chat
 
 @dataclass(frozen=True)
 class Decoding:
-    """new_tokens: at most so many an answer; backend: hf, vllm or auto (vLLM where it can be)."""
+    """new_tokens: at most so many an answer; backend: hf (transformers) or vllm."""
 
     new_tokens: int
     batch_size: int
-    backend: str = "auto"
+    backend: str = "hf"
 
 
 def respond(folder: Path, prompts: list[str], how: Decoding, device: torch.device) -> list[str]:
@@ -37,11 +37,11 @@ def respond(folder: Path, prompts: list[str], how: Decoding, device: torch.devic
     from lm_eval.api.instance import Instance
 
     tokenizer = chat.load_tokenizer(folder)
-    settings, cuda = {"backend": how.backend, "batch_size": how.batch_size}, device.type == "cuda"
+    settings = {"backend": how.backend, "batch_size": how.batch_size}
     model = harness.language_model(folder, settings, device.type, 1, add_bos_token=False)
     rendered = fitting(tokenizer, prompts, model.max_length - how.new_tokens, folder)
     greedy = {"do_sample": False, "max_gen_toks": how.new_tokens}
-    if harness.uses_vllm(how.backend, cuda):
+    if how.backend == "vllm":
         greedy["skip_special_tokens"] = True  # as lm-eval does itself with transformers
     requests = [
         Instance("generate_until", {}, (text, greedy), place) for place, text in enumerate(rendered)

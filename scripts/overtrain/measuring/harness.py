@@ -11,8 +11,9 @@ import functools
 import logging
 import os
 from collections.abc import Callable
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
@@ -121,34 +122,35 @@ def language_model(
 ):
     """A checkpoint directory as lm-eval's model: bfloat16 on a GPU, float32 on the CPU.
 
-    settings: `backend` (vllm, hf, or auto: vllm where it is installed and there is a GPU) and
-    `batch_size` (requests in a pass of hf, which is transformers; vllm finds its own).
-    add_bos_token: before each text; None as the tokenizer does.
+    settings: `backend` (vllm, or hf, which is transformers) and `batch_size` (requests in a pass of
+    hf; vllm finds its own). add_bos_token: before each text; None as the tokenizer does.
     """
     import torch
     from lm_eval.api.registry import get_model
-
-    cuda = device == "cuda"
-    chosen = "vllm" if uses_vllm(settings["backend"], cuda) else "hf"
-    print(f"backend: {chosen}")
-    if chosen == "vllm":
-        return get_model("vllm")(
-            str(checkpoint),
-            dtype="bfloat16",
-            tensor_parallel_size=max(1, gpus),
-            batch_size="auto",
-            trust_remote_code=False,
-            gpu_memory_utilization=0.85,
-            add_bos_token=add_bos_token,
-        )
     from transformers import GenerationConfig
 
     from overtrain.model.released import load_model, load_tokenizer
 
-    model = load_model(checkpoint, torch.bfloat16 if cuda else torch.float32).to(device)
-    tokenizer = load_tokenizer(checkpoint)
+    print(f"backend: {settings['backend']}")
+    tokenizer, cuda = load_tokenizer(checkpoint), device == "cuda"
     # A checkpoint's own may penalise what was said, or name another end.
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id)
+    ends = GenerationConfig(eos_token_id=tokenizer.eos_token_id)
+    if settings["backend"] == "vllm":
+        alone_with_vllm()
+        with TemporaryDirectory() as folder:
+            ends.save_pretrained(folder)
+            return get_model("vllm")(
+                str(checkpoint),
+                dtype="bfloat16" if cuda else "float32",
+                tensor_parallel_size=max(1, gpus),
+                batch_size="auto",
+                trust_remote_code=False,
+                gpu_memory_utilization=0.85,
+                add_bos_token=add_bos_token,
+                generation_config=folder,
+            )
+    model = load_model(checkpoint, torch.bfloat16 if cuda else torch.float32).to(device)
+    model.generation_config = ends
     return get_model("hf")(
         model,
         tokenizer=tokenizer,
@@ -158,30 +160,18 @@ def language_model(
     )
 
 
-def has_vllm() -> bool:
-    try:
-        return bool(metadata.version("vllm"))
-    except metadata.PackageNotFoundError:
-        return False
+def alone_with_vllm() -> None:
+    """Keep vLLM's engine in this process; PipelineError where vLLM is not installed.
 
-
-def uses_vllm(backend: str, cuda: bool) -> bool:
-    """Whether vLLM runs the model: told to, or where it can (`auto`). To be asked before it does.
-
-    vLLM is not in the lock: it asks for a GPU and pins its own torch. PipelineError if told to use
-    it where it is not installed.
+    As a process of its own, forked from one that has used CUDA, it fails; and so vLLM spawns it,
+    which runs the main module, a rule's script, again.
     """
-    chosen = backend == "vllm" or (backend == "auto" and cuda and has_vllm())
-    if chosen and not has_vllm():
+    if find_spec("vllm") is None:
         raise PipelineError(
             "backend is vllm (evaluations.alpaca or a suite of benchmark_suites), which is not "
-            "installed here; auto or hf?"
+            "installed here: run with --sdm conda, or from envs/lock-vllm.txt, or set hf"
         )
-    if chosen:
-        # Its engine would be a process of its own: forked from one that has used CUDA it fails, and
-        # so vLLM spawns it, which runs the main module, a rule's script, again.
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    return chosen
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 
 
 def watch_lengths(model, where: str) -> Callable[[], tuple[int, int]]:

@@ -36,13 +36,14 @@ from overtrain.model.losses import TaskSplit, sequence_losses, target_positions
 from overtrain.model.memory import Room, stack_width
 from overtrain.model.olmo import Olmo, load_tensors, read_architecture
 from overtrain.model.snapshots import Snapshot
+from overtrain.records.kept import link
 from overtrain.records.measurements import row
 from overtrain.records.provenance import seed_of, whole_folder
 from overtrain.training.optimizer import FlatAdamW
 from overtrain.training.processes import saving_states
 from overtrain.training.schedule import fraction
-from overtrain.training.states import link, told_of_full_disk
-from overtrain.training.sweep_states import StackStates, SweepStates
+from overtrain.training.states import told_of_full_disk
+from overtrain.training.sweep_states import StackStates, SweepFolders
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,9 @@ class Task:
 
 
 def finetune(
-    base: Path,
-    task: Task,
-    recipe: Recipe,
-    room: Room,
-    output: Path,
-    identity: dict,
-    states: SweepStates,
+    base: Path, task: Task, recipe: Recipe, room: Room, identity: dict, folders: SweepFolders
 ) -> list[dict]:
-    """Train every run of a sweep; write the snapshots' folder `output` and return measurements.
+    """Train every run of a sweep; write the folder of its snapshots and return measurements.
 
     The rows: validation loss by epoch (the choice of the best), and the L2 distance from the base
     of each snapshot (paper, Fig 8). identity: the columns that say which sweep it is.
@@ -122,20 +117,20 @@ def finetune(
     least = 16 * a.parameter_counts()["total"]  # weights, gradient, two moments in float32
     width = stack_width(probe, len(runs), room.memory, least, room.device)
     settings = {"kind": task.kind, "loss_on": task.loss_on, "recipe": asdict(recipe)}
-    width = states.prepare(settings | {"sweep": identity}, width)
+    width = folders.stack_width(settings | {"sweep": identity}, width)
     print(f"{len(runs)} runs in stacks of at most {width}")
     print(f"{len(examples)} examples of at most {examples.lengths.max()} tokens")
     stacks = [runs[start : start + width] for start in range(0, len(runs), width)]
     steps = recipe.epochs * -(-len(examples) // recipe.batch_size)
     measurements = []
     with (
-        told_of_full_disk(states.folder),
-        whole_folder(output) as folder,
-        saving_states(states.minutes) as saving,
+        told_of_full_disk(folders.state),
+        whole_folder(folders.output) as folder,
+        saving_states(folders.minutes) as saving,
         tqdm(total=steps * len(runs), unit="step", mininterval=5, desc=recipe.name) as bar,
     ):
         for number, own in enumerate(stacks):
-            at = StackStates(states.folder, number, saving, number * steps, len(stacks) * steps)
+            at = StackStates(folders.state, number, saving, number * steps, len(stacks) * steps)
             if not at.weights.exists():
                 stack = stack_of(own)
                 at.go_on(stack)

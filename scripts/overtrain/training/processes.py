@@ -121,21 +121,21 @@ class Saving:
     """
 
     def __init__(self, minutes: float):
-        self.minutes, self.asked, self.last = minutes, False, time.monotonic()
+        self.minutes, self.ending, self.last = minutes, False, time.monotonic()
 
-    def ask(self) -> None:
-        self.asked = True
+    def end(self) -> None:
+        self.ending = True
 
     def due(self) -> bool:
         """Whether to save the step that is done."""
         first = not dist.is_initialized() or dist.get_rank() == 0
         late = first and time.monotonic() - self.last > 60 * self.minutes
-        return any_process(self.asked or late)
+        return any_process(self.ending or late)
 
     def saved(self, step: int, steps: int) -> None:
         """A state of `step` is there: PipelineError if asked to end before the last one."""
         self.last = time.monotonic()
-        if step < steps and any_process(self.asked):
+        if step < steps and any_process(self.ending):
             raise PipelineError(
                 f"asked to end at step {step} of {steps}; the next attempt goes on from there"
             )
@@ -145,7 +145,7 @@ class Saving:
 def saving_states(minutes: float) -> Iterator[Saving]:
     """A block in which SIGTERM asks to save and to end."""
     saving = Saving(minutes)
-    with on_terminate(saving.ask):
+    with on_terminate(saving.end):
         yield saving
 
 

@@ -40,6 +40,8 @@ def prepare_state(state: Path, identity: dict) -> None:
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
         write_json(state / IDENTITY, identity)
+    for half in state.glob(".*.partial*"):  # of a job that was killed
+        half.unlink()
 
 
 def save_state(path: Path, content: dict) -> None:
@@ -77,14 +79,6 @@ def last_state(state: Path) -> Path | None:
         for half in set(state.glob("checkpoint-*")) - found:
             shutil.rmtree(half)
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def link(source: Path, target: Path) -> None:
-    """A hard link, which costs no disk; a copy where there are none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 @contextmanager

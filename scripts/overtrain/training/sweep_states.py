@@ -8,34 +8,45 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from overtrain.records.provenance import whole_file, write_json
 from overtrain.training.processes import Saving
 from overtrain.training.states import load_state, prepare_state, read_identity, save_state
 
-if TYPE_CHECKING:
-    from overtrain.training.finetune import Stack
+
+class Stack(Protocol):
+    """What is asked of a stack of runs (`finetune.Stack`)."""
+
+    done: int
+
+    def state(self) -> dict: ...
+    def restore(self, state: dict) -> None: ...
+    def save(self, path: Path) -> None: ...
 
 
 @dataclass(frozen=True)
-class SweepStates:
-    """Where a sweep made of `data`, hashes by name, keeps what it has; minutes between states."""
+class SweepFolders:
+    """Where a sweep leaves its snapshots, and where it keeps what it has until then.
 
-    folder: Path
+    data: hashes by name of what it is made of; minutes: between two states of a stack.
+    """
+
+    output: Path
+    state: Path
     data: dict[str, str]
     minutes: float
 
-    def prepare(self, settings: dict, width: int) -> int:
+    def stack_width(self, settings: dict, width: int) -> int:
         """Runs of a stack: `width`, or less if an earlier attempt at these settings had less.
 
         How many share a stack shows in last digits, so stacks of another width are not taken.
         """
         identity = json.loads(json.dumps(settings | {"data": self.data}))  # as it is read
-        earlier = read_identity(self.folder)
+        earlier = read_identity(self.state)
         if {**earlier, "width": 0} == {**identity, "width": 0}:
             width = min(width, earlier["width"])
-        prepare_state(self.folder, identity | {"width": width})
+        prepare_state(self.state, identity | {"width": width})
         return width
 
 
