@@ -75,7 +75,10 @@ def calibrate(catalogue: Catalogue, seconds: float) -> None:
     print("{:<12} {:<14} {:>12} {:>6} {:>10}  {}".format(*head))
     found = []
     bench = Bench(catalogue, torch.device("cuda" if cuda else "cpu"), seconds, memory)
-    for piece in all_pieces(bench):
+    for kind, name, piece in all_pieces(bench):
+        if piece is None:
+            print(f"{kind:<12} {name:<14} does not fit in the memory: stays as assumed")
+            continue
         found.append(piece)
         rates = f"{piece.tokens_per_second:>12,.0f} {piece.used:>6.1%} {piece.peak_gb:>10.2f}"
         print(f"{piece.kind:<12} {piece.model:<14} {rates}  {piece.shape}", flush=True)

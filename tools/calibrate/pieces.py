@@ -87,31 +87,33 @@ class Bench:
         return torch.randint(below, shape, device=self.device)
 
 
-def all_pieces(bench: Bench) -> Iterator[Piece]:
-    """Of every model and size that the sets of models name, as soon as each is measured."""
+def all_pieces(bench: Bench) -> Iterator[tuple[str, str, Piece | None]]:
+    """Kind, model and what was measured of every model and size that the sets of models name.
+
+    None where a piece did not fit in the GPU's memory.
+    """
     settings = bench.catalogue.settings
     named = dict.fromkeys(name for own in settings.model_sets.values() for name in own)
+    found: list[tuple[Callable[[Bench, str], Piece], str]] = []
     sizes = []
     for name in named:
         model = settings.models[name]
-        if not isinstance(model, PretrainedModel):
+        if isinstance(model, PretrainedModel):
+            found += [(piece, name) for piece in (pretraining, sweep, stacks, curvature)]
+        else:
             sizes.append(model.size)
-            continue
-        for piece in (pretraining, sweep, stacks, curvature):
-            yield piece(bench, name)
-            clear()
     for size in dict.fromkeys(sizes):
-        for piece in (released, instruction, benchmarks, decoding):
-            yield piece(bench, size)
-            clear()
+        found += [(piece, size) for piece in (released, instruction, benchmarks, decoding)]
     if bench.cuda:
-        yield judge(bench)
-
-
-def clear() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        found.append((judge, settings.resources.judge.size))
+    for piece, name in found:
+        try:
+            yield piece.__name__, name, piece(bench, name)
+        except torch.cuda.OutOfMemoryError:
+            yield piece.__name__, name, None
+        gc.collect()
+        if bench.cuda:
+            torch.cuda.empty_cache()
 
 
 # --- models that are pre-trained here -------------------------------------------------------------
@@ -329,9 +331,9 @@ def benchmarks(bench: Bench, name: str) -> Piece:
     return forward(bench, ("benchmarks", name), rows, length, 0)
 
 
-def judge(bench: Bench) -> Piece:
+def judge(bench: Bench, name: str) -> Piece:
     """Forward passes of questions, with the logits of the last token, by one of its GPUs."""
-    return forward(bench, ("judge", bench.catalogue.settings.resources.judge.size), 8, QUESTION, 1)
+    return forward(bench, ("judge", name), 8, QUESTION, 1)
 
 
 def forward(bench: Bench, names: tuple[str, str], rows: int, length: int, logits: int) -> Piece:
