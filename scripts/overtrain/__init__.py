@@ -5,6 +5,7 @@ rule's script starts with. The packages, in the order data flows; none imports o
 `records` (`configuration` stands over all of them):
 
     config     what is asked for, typed and checked before anything runs; slices, paths, resources
+    planning   what jobs cost, and so ask for; the plan
     hub        the hub's client, what it has of what is named, downloads
     data       corpora and their tokenizers, tasks, conversations, prompts
     model      the model with muP, one alone or many stacked; the hub's models; losses, memory
