@@ -749,15 +749,17 @@ def test_a_sweep_that_outlives_the_main_process_is_not_trained_again(
     assert second.returncode == 1 and told in second.stdout, second.stdout
     assert "Execute " not in second.stdout and sweep.is_running()
 
-    sweep.resume()  # who is stopped when the leader of its group dies is hung up
-    kill(workflow)
-    workflow.wait(30)
-    sweep.suspend()
-    assert command(folder, *TINY, "--unlock").returncode == 0
-    workflow = start(folder, "fig05")
-    waits = f"waiting for process {sweep.pid} on "
-    job_of(workflow, "finetune", lambda: log.exists() and waits in log.read_text())
-    sweep.resume()
+    try:
+        sweep.resume()  # who is stopped when the leader of its group dies is hung up
+        kill(workflow)
+        workflow.wait(30)
+        sweep.suspend()
+        assert command(folder, *TINY, "--unlock").returncode == 0
+        workflow = start(folder, "fig05")
+        waits = f"waiting for process {sweep.pid} on "
+        job_of(workflow, "finetune", lambda: log.exists() and waits in log.read_text())
+    finally:
+        sweep.resume()
     assert workflow.wait(400) == 0, (folder / "output.txt").read_text()
     assert "where an earlier attempt left it" in log.read_text()
     for name in (SWEEP.format("0.1M", "c4"), "results/figures/overtrained/fig05.csv"):
