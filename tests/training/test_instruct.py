@@ -427,6 +427,8 @@ def test_a_run_asked_to_end_saves_first_and_goes_on(long, checkpoint, task, tmp_
     assert status == 1
     step = last_step(tmp_path / "state")
     assert 9 <= step < 60
+    left = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert left and all(path.stat().st_mode & 0o044 for path in left)  # a colleague may go on
     assert said.endswith(
         f"asked to end at step {step} of 60; the next attempt goes on from there\n"
     )

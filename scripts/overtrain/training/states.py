@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
 from overtrain import PipelineError
-from overtrain.records.provenance import whole_file, write_json
+from overtrain.records.provenance import permit, whole_file, write_json
 
 IDENTITY = "identity.json"  # of a state's folder: what it is a state of
 COMPLETE = "complete.json"  # written last: a state without it is half of one
@@ -62,6 +62,7 @@ def load_state(path: Path) -> dict | None:
 
 def complete(last: Path) -> None:
     """Say that a state is whole, and remove all others."""
+    permit(*last.rglob("*"))
     (last / COMPLETE).write_text("{}")
     remove_states(last.parent, last)
 
