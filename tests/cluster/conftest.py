@@ -50,7 +50,7 @@ def local(repository, tmp_path_factory) -> Path:
 def finished(repository, cluster, tmp_path_factory) -> Path:
     """The same on the cluster; not to be written to."""
     folder = copy_of(repository, tmp_path_factory.mktemp("finished"))
-    Main(folder, *FIGURES).succeeds(420)
+    Main(folder, *FIGURES).succeeds(900)
     return folder
 
 
