@@ -35,7 +35,7 @@ def test_every_output_is_there_and_has_the_bytes_of_a_run_without_a_cluster(loca
 
 
 def test_training_and_measuring_were_jobs_and_their_names_say_of_what(finished, cluster):
-    """What an administrator sees in squeue: the rule or group, and model, checkpoint and run."""
+    """What squeue shows: the rule or group, and model, checkpoint and run."""
     said = (finished / "main0.txt").read_text()
     run = re.search(r"SLURM run ID: (\S+)", said)[1]
     jobs = cluster.jobs("--states=all", f"--name={run}")
@@ -44,8 +44,8 @@ def test_training_and_measuring_were_jobs_and_their_names_say_of_what(finished, 
     comments = [job.comment for job in jobs]
     for name in (
         "rule_pretrain_wildcards_OLMo-10K_1M",
-        "group_sweep,OLMo-10K,1M,same_docstring,default",
-        "group_instruct_run,OLMo-4K-hub,1.68M,which_field,instruct,lr0.001-seed0",
+        "rule_sweep,OLMo-10K,1M,same_docstring,default",
+        "rule_instruct_run,OLMo-4K-hub,1.68M,which_field,instruct,lr0.001-seed0",
     ):
         assert [c for c in comments if c.startswith(name)], (name, comments)
     assert not [c for c in comments if re.search("aggregate|figure|prepare|download", c)]
