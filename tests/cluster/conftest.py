@@ -50,7 +50,7 @@ def local(repository, tmp_path_factory) -> Path:
 def finished(repository, cluster, tmp_path_factory) -> Path:
     """The same on the cluster; not to be written to."""
     folder = copy_of(repository, tmp_path_factory.mktemp("finished"))
-    Main(folder, *FIGURES).succeeds(420)
+    Main(folder, *FIGURES).succeeds(900)
     return folder
 
 
@@ -66,12 +66,12 @@ def begun(finished, cluster, tmp_path) -> Iterator[Path]:
         if path.relative_to(results / "checkpoints").parts != ("OLMo-10K", "0.05M"):
             shutil.rmtree(path)
     yield folder
-    jobs, processes = cluster.jobs(), list(processes_in(folder))
-    cluster.clear()
-    for process in processes:
-        process.kill()
-    until(lambda: not list(processes_in(folder)), 20, "the killed processes' end")
-    assert not jobs and not processes, "left running"
+    try:
+        until(lambda: not cluster.jobs() and not list(processes_in(folder)), 20, "nothing running")
+    finally:
+        cluster.clear()
+        for process in processes_in(folder):
+            process.kill()
 
 
 def copy_of(folder: Path, place: Path) -> Path:

@@ -17,10 +17,16 @@ CONFIGURATION += ["tests/tiny.yaml", "tests/cluster/tiny.yaml"]
 CLUSTER = ["--profile", "slurm", "--jobs", "4", "--slurm-status-command", "squeue"]
 # One of each study: noise, fine-tuning, instruction tuning with benchmarks and a judge, theory.
 FIGURES = ["fig03", "fig05", "fig11", "theory_noise"]
+# And of the second paper, where copies of its numbers are at hand.
+COPIES = Path(__file__).parents[3] / "shared" / "published"
+RELEASED_NUMBERS = Path(os.environ.get("OVERTRAIN_RELEASED_NUMBERS", COPIES))
+if RELEASED_NUMBERS.is_dir():
+    FIGURES += ["amuro_char_fig04"]
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "OVERTRAIN_RELEASED_NUMBERS": str(RELEASED_NUMBERS)}
 
 
 class Main:
@@ -50,14 +56,14 @@ class Main:
     def ended(self) -> bool:
         return self.process.poll() is not None
 
-    def ends(self, seconds: float = 180) -> int:
+    def ends(self, seconds: float = 400) -> int:
         """Its exit status."""
         try:
             return self.process.wait(seconds)
         except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
             raise AssertionError(f"the main process runs on: {self.said[-4000:]}") from None
 
-    def succeeds(self, seconds: float = 180) -> None:
+    def succeeds(self, seconds: float = 400) -> None:
         assert self.ends(seconds) == 0, self.said[-6000:]
 
     def script(self, name: str, log: str = "") -> psutil.Process:
@@ -69,7 +75,7 @@ class Main:
             logs = (self.folder / "results/logs" / name).rglob("*.log")
             return bool(found and (not log or any(log in path.read_text() for path in logs)))
 
-        until(lambda: running() or self.ended, 90, f"{name} running")
+        until(lambda: running() or self.ended, 240, f"{name} running")
         assert found, self.said[-4000:]
         return found[0]
 

@@ -29,23 +29,27 @@ def test_every_output_is_there_and_has_the_bytes_of_a_run_without_a_cluster(loca
     assert kinds == {"checkpoints", "measurements", "responses", "aggregates", "figures"}
     for name in sorted(compared):
         assert (local / name).read_bytes() == (finished / name).read_bytes(), name
-    for figure in FIGURES:
-        assert f"results/figures/overtrained/{figure}.csv" in compared
+    drawn = {Path(name).stem for name in compared if name.startswith("results/figures")}
+    assert drawn == {figure.removeprefix("amuro_char_") for figure in FIGURES}
     assert not list((finished / "results/runs").rglob("*.safetensors"))  # temporary
 
 
 def test_training_and_measuring_were_jobs_and_their_names_say_of_what(finished, cluster):
-    """What an administrator sees in squeue: the rule or group, and model, checkpoint and run."""
-    run = re.search(r"SLURM run ID: (\S+)", (finished / "main0.txt").read_text())[1]
+    """What squeue shows: the rule or group, and model, checkpoint and run."""
+    said = (finished / "main0.txt").read_text()
+    run = re.search(r"SLURM run ID: (\S+)", said)[1]
     jobs = cluster.jobs("--states=all", f"--name={run}")
     assert {job.state for job in jobs} == {"COMPLETED"}
-    comments = {job.comment for job in jobs}
-    assert "rule_pretrain_wildcards_OLMo-10K_1M" in comments
     assert {job.node for job in jobs} == {"n1", "n2"}
-    assert any(c.startswith("group_sweep/OLMo-10K/1M/same_docstring/default") for c in comments)
-    run = "instruct_run/OLMo-4K-hub/1.68M/which_field/instruct/lr0.001-seed0"
-    assert any(comment.startswith(f"group_{run}") for comment in comments)
+    comments = [job.comment for job in jobs]
+    for name in (
+        "rule_pretrain_wildcards_OLMo-10K_1M",
+        "rule_sweep,OLMo-10K,1M,same_docstring,default",
+        "rule_instruct_run,OLMo-4K-hub,1.68M,which_field,instruct,lr0.001-seed0",
+    ):
+        assert [c for c in comments if c.startswith(name)], (name, comments)
     assert not [c for c in comments if re.search("aggregate|figure|prepare|download", c)]
+    assert "slurm_extra=--signal=TERM@300" in said  # of the profile
 
 
 def test_gpus_and_their_model_are_asked_for_and_without_one_the_job_ends_at_once(begun, cluster):
