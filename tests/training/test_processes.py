@@ -19,6 +19,7 @@ def test_fewer_gpus_than_share_the_model_are_one_clear_line():
 
 
 def test_a_state_is_due_when_its_minutes_have_passed_and_when_asked_to_end():
+    before = signal.getsignal(signal.SIGTERM)
     with saving_states(0.01) as saving:
         assert not saving.due()
         time.sleep(0.7)
@@ -30,7 +31,7 @@ def test_a_state_is_due_when_its_minutes_have_passed_and_when_asked_to_end():
         saving.saved(5, 5)  # the last: what is left is to write the result
         with pytest.raises(PipelineError, match=r"^asked to end at step 4 of 5; the next attempt"):
             saving.saved(4, 5)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.slow

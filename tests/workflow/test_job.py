@@ -1,6 +1,5 @@
 """What scripts have of Snakemake: paths, identity, hashes of inputs, the log and its one line."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,14 @@ def config() -> dict:
 def directory(tmp_path, monkeypatch) -> None:
     """Where a job's locks and states are."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch) -> list[bool]:
+    """Whether a job had the hub's libraries stay offline, which this process must not."""
+    asked = []
+    monkeypatch.setattr("job.stay_offline", lambda: asked.append(True))
+    return asked
 
 
 @pytest.fixture
@@ -120,13 +127,12 @@ def test_a_gpu_that_is_not_there_is_an_error_and_fewer_are_said(
             pass
 
 
-def test_a_job_on_a_model_asks_the_hub_nothing(snakemake, monkeypatch):
+def test_a_job_on_a_model_asks_the_hub_nothing(snakemake, offline):
     """A compute node has no internet, and each question would wait for an answer."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with Job(snakemake()):
-        assert os.environ["HF_HUB_OFFLINE"] == "0"
+        assert not offline
     with TorchJob(snakemake()):
-        assert os.environ["HF_HUB_OFFLINE"] == os.environ["TRANSFORMERS_OFFLINE"] == "1"
+        assert offline
 
 
 def test_without_gpus_a_job_has_the_memory_that_it_asks_for(snakemake):

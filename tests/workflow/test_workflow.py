@@ -830,14 +830,12 @@ def test_a_bad_input_is_one_line_that_names_the_file(finished, tmp_path):
     faults = {}  # log: what its line must say
 
     shard = results / "corpora/pydoc/train-00000.bin"
-    content = bytearray(shard.read_bytes())
-    content[1000] ^= 1
-    shard.write_bytes(content)
-    faults[f"pretrain/{MODEL}/0.15M.log"] = ["corpora/pydoc/train-00000.bin", "hash"]
+    shard.write_bytes(shard.read_bytes() + bytes(2))
+    faults[f"pretrain/{MODEL}/0.15M.log"] = ["corpora/pydoc/train-00000.bin", "manifest"]
 
     held_out = results / "corpora/pydoc/held_out-00000.bin"
     held_out.write_bytes(held_out.read_bytes()[:-2])
-    faults[f"perturb_gaussian/{MODEL}/0.05M.log"] = ["corpora/pydoc/held_out-00000.bin", "hash"]
+    faults[f"perturb_gaussian/{MODEL}/0.05M.log"] = ["corpora/pydoc/held_out-00000.bin", "manifest"]
 
     config = results / "checkpoints" / MODEL / "0.1M/config.json"
     llama = json.loads(config.read_text()) | {"architectures": ["LlamaForCausalLM"]}
