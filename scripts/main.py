@@ -68,7 +68,8 @@ def begin(workflow: Workflow) -> None:
 
 def check_vllm(workflow: Workflow) -> None:
     """PipelineError where jobs need vLLM and have none: they would fail after days of tuning."""
-    if find_spec("vllm") or workflow.deployment_settings.deployment_method:
+    here = find_spec("vllm") or shutil.which("vllm")  # a judge needs its command alone
+    if here or workflow.deployment_settings.deployment_method:
         return
     rules = {job.rule for job in workflow.dag.needrun_jobs()}
     if need := sorted(r.name for r in rules if Path(str(r.conda_env)).name == "vllm.yaml"):
