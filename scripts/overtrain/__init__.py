@@ -1,8 +1,9 @@
 """The library behind the pipeline: from text to checkpoints, modifications, numbers and figures.
 
 Each module is importable and testable alone. What knows Snakemake is `scripts/job.py`, which a
-rule's script starts with, and `scripts/main.py`, a run's start and end. The packages, in the order data flows; none imports one below it but
-`records` (`configuration` stands over all of them; `slurm` reads what a scheduler says at a start):
+rule's script starts with, and `scripts/main.py`, a run's start and end. The packages, in the order
+data flows; none imports one below it but `records` (`configuration` stands over all of them;
+`slurm` reads what a scheduler says at a start):
 
     config     what is asked for, typed and checked before anything runs; slices, paths, resources
     planning   what jobs cost, and so ask for; the plan
