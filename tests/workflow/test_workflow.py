@@ -661,9 +661,10 @@ def job_of(workflow: psutil.Popen, script: str, ready: Callable[[], bool]) -> ps
     while time.monotonic() < deadline and workflow.poll() is None:
         for process in workflow.children(recursive=True) if ready() else []:
             try:
-                if any(part.endswith(f".{script}.py") for part in process.cmdline()):
+                program, *own = process.cmdline()  # not the shell's that starts it
+                if "python" in program and own and own[0].endswith(f".{script}.py"):
                     return process
-            except psutil.Error:
+            except (psutil.Error, ValueError):  # it has ended
                 continue
         time.sleep(0.02)
     pytest.fail(f"{script} was never seen running")
