@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -61,6 +62,10 @@ def run(script: Path, snakemake: Snakemake) -> None:
     for path in snakemake.output:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(script.parent))
+    from job import TorchJob
+
+    # What an earlier run has kept would be taken, and the script not run.
+    shutil.rmtree(TorchJob(snakemake).kept, ignore_errors=True)
     sys.argv = [str(script)]
     runpy.run_path(str(script), {"snakemake": snakemake}, "__main__")
 

@@ -7,7 +7,6 @@ branch or tag has moved on.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -21,6 +20,7 @@ from overtrain import PipelineError
 from overtrain.config.catalogue import Catalogue
 from overtrain.hub import client
 from overtrain.hub.download import wanted
+from overtrain.records.locks import exclusive
 from overtrain.records.provenance import write_json
 
 if TYPE_CHECKING:
@@ -218,8 +218,7 @@ def add_pins(path: Path, found: dict[str, str]) -> None:
     if found.keys() <= read_pins(path).keys():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(path.with_suffix(".lock")):
         write_json(path, found | read_pins(path))
 
 

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from overtrain import PipelineError
 
 POLL = 1.0  # seconds between two looks at a lock that another process holds
@@ -36,6 +34,8 @@ def exclusive(path: Path, wait: bool = True) -> Iterator[None]:
     While another process holds it, wait and say for whom, or without `wait` raise `HeldError`.
     PipelineError where the file system has no flock.
     """
+    from filelock import FileLock, Timeout  # each start reads this module, few hold a lock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, fallback_to_soft=False, on_acquired=sign, poll_interval=POLL)
     try:
