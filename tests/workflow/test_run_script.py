@@ -50,6 +50,16 @@ def test_a_script_run_alone_writes_what_its_job_wrote(finished, target, others, 
     assert logs and {path: path.read_text() for path in logs} == logs  # it went to the terminal
 
 
+def test_a_training_run_alone_again_is_trained_again(finished):
+    """A job on a model keeps its outputs for its next start; a debugger wants none of that."""
+    corpus, checkpoint = "results/corpora/pydoc", "results/checkpoints/OLMo-10K/0.05M"
+    assert alone(finished, corpus).returncode == 0
+    for _ in range(2):
+        done = alone(finished, checkpoint)
+        assert done.returncode == 0, done.stderr
+        assert "earlier attempt" not in done.stdout and "100%" in done.stderr, done.stdout
+
+
 def test_a_debugger_stops_where_the_script_does(finished):
     script = finished / "scripts/figure.py"
     line = 1 + next(n for n, text in enumerate(script.open()) if "read_optional(job" in text)
