@@ -78,7 +78,9 @@ def images(split: str) -> list[Digit]:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)  # 0 to 16; an image is a row of 64
-    place = {}  # of an image among those of its digit, in a drawn order, from 0 to 1
+    place: dict[
+        int, float
+    ] = {}  # of an image among those of its digit, in a drawn order, from 0 to 1
     for digit in range(10):
         own = np.flatnonzero(labels == digit).tolist()
         random.Random(seed_of("digits", digit)).shuffle(own)

@@ -12,7 +12,7 @@ import hashlib
 import random
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,7 +196,7 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
 
 
 def split_conversations(
-    rows: list[dict] | dict[str, Iterable[dict]],
+    rows: Iterable[dict] | Mapping[str, Iterable[dict]],
     task: dict,
     name: str,
     example: Callable[[dict, str], dict] = conversations.example_of,
@@ -206,7 +206,7 @@ def split_conversations(
 
     example, key_of: what `conversations.read` and `conversations.disjoint` take.
     """
-    given = rows if isinstance(rows, dict) else {"train": rows}
+    given = rows if isinstance(rows, Mapping) else {"train": rows}
     examples: dict[str, list] = {}
     left_out: dict[str, Counter] = {}
     for split, own in given.items():
