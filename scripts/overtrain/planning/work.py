@@ -22,6 +22,7 @@ from overtrain.planning.formulas import BFLOAT16, FLOAT32, STATE, UPDATE, Size
 SNAPSHOTS = 2  # that are kept of a sweep's run: its best epoch and its last
 ANSWER = 2  # tokens of a choice's answer, which alone has logits
 REQUEST = 450  # tokens of a benchmark's request with five examples
+ASKED = 50  # tokens of a question about an image, with the template's
 QUESTION = 900  # tokens a judge is asked: 300 of template, 100 of instruction, 250 of each answer
 ORDERS = 2  # that a judge sees two answers in
 ANSWERED = 0.5  # of the new tokens that an answer may have: what the cache holds on average
@@ -314,17 +315,12 @@ def finetune_vision(catalogue: Catalogue, names: Wildcards) -> Work:
 def evaluate_vision(catalogue: Catalogue, names: Wildcards) -> Work:
     """2 N a token of the suite's questions and images, in bfloat16; answers are a few tokens."""
     own, size = catalogue.released(names.model), released(catalogue, names.model)
-    suite = catalogue.vision_suite
-    length, encoder = with_image(catalogue, names.recipe, 100)
-    questions = (suite.tokens or 0) / length
-    longest = max(own.max_new_tokens for own in suite.benchmarks.values())
-    steps = questions / suite.batch_size * longest
+    length, encoder = with_image(catalogue, names.recipe, ASKED)
+    questions = (catalogue.vision_suite.tokens or 0) / length
     return Work(
         kind="benchmarks",
         model=own.size,
         flops=questions * (length * size.forward(length) + encoder),
-        decoded=steps * BFLOAT16 * size.weights,
-        layers=steps * size.layers,
         moved=FLOAT32 * size.weights,
         waits=FLOAT32 * size.weights,
     )
