@@ -18,13 +18,15 @@ class HubEncoder(Section):
     title: Text
     repository: Repository
     revision: Revision
+    image_tokens: Count = Field(description="Tokens that an image takes; for what runs cost")
+    flops: Positive = Field(description="Floating-point operations of a pass over an image")
 
     def asked(self) -> Iterator[Asked]:
         place = (self.repository, self.revision, "repository", "encoder")
         yield Asked("", "model", *place)
 
     def slice(self) -> dict:
-        return self.plain("title")
+        return self.plain("title", "image_tokens", "flops")
 
 
 class DigitsEncoder(Section):
@@ -51,6 +53,17 @@ class DigitsEncoder(Section):
                     f"{getattr(self, part)}"
                 )
         return self
+
+    @property
+    def image_tokens(self) -> int:
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def flops(self) -> float:
+        """Two for each weight of a layer's products, a token: four of attention, two of the MLP."""
+        width = self.hidden_size
+        weights = self.layers * (4 * width * width + 2 * width * self.mlp_size)
+        return 2 * weights * (1 + self.image_tokens)
 
     def slice(self) -> dict:
         return self.plain("title")
