@@ -73,17 +73,20 @@ class Archives(Mapping[str, bytes]):
     def check_used(self, names: Iterable[str]) -> None:
         """PipelineError if an archive has none of the images: its folder is not what rows say."""
         unused = dict(self.archives)
-        example = None
-        for example in names:
-            if found := self.find(example):
+        missing = "no other"
+        for name in names:
+            if found := self.find(name):
                 unused.pop(found[0], None)
+            else:
+                missing = name
             if not unused:
                 return
         for key, (folder, archive) in unused.items():
             member = next((m for m in archive.namelist() if not m.endswith("/")), "nothing")
             raise PipelineError(
-                f"source.archives.{key}: it has no image of a row; its folder is {folder!r}, it "
-                f"holds {member} and others, and rows name {example} and others"
+                f"source.archives.{key}: it has no image that a row names; its folder is "
+                f"{folder!r} and it holds {member}; of the images that are in no archive rows name "
+                f"{missing}"
             )
 
 

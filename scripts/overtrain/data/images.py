@@ -78,10 +78,12 @@ class UndecodableError(Exception):
 
 def decoded(data: bytes) -> Image.Image:
     """The whole image that `data` encodes, in RGB; UndecodableError if it is none."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         return Image.open(io.BytesIO(data)).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise UndecodableError("is no image of a known kind") from error
     except Exception as error:  # Pillow's readers raise what they like
         raise UndecodableError(f"cannot be decoded ({error})") from error
 
