@@ -1,8 +1,8 @@
-"""Recipes: named hyperparameters of fine-tuning (Table 4) and of instruction tuning (Table 2)."""
+"""Recipes: hyperparameters of fine-tuning (Table 4) and of instruction and visual tuning (Table 2)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from overtrain.config.models import Betas, Clip, Dropout
 from overtrain.config.section import (
     Count,
     Distinct,
+    Name,
     Positive,
     Probability,
     Section,
@@ -19,17 +20,32 @@ from overtrain.config.section import (
 )
 
 
-class AnyRecipe(Section):
-    """What every recipe has."""
+class Steps(Section):
+    """What every training has."""
 
-    learning_rates: Distinct[Positive] = Field(description="Every one is run")
-    seeds: Distinct[Seed]
     batch_size: Count
     epochs: Count
     scheduler: Literal["cosine", "constant"]
     weight_decay: float = Field(default=0.0, ge=0)
     betas: Betas
     clip: Clip
+
+
+class StepsOnConversations(Steps):
+    """A batch is conversations."""
+
+    warmup_steps: int = Field(ge=0)
+    max_length: int = Field(ge=2, description="Tokens of a conversation; the rest is cut")
+    precision: Literal["bf16", "fp32"] = Field(
+        description="Of products on a GPU; weights and optimizer are float32"
+    )
+
+
+class AnyRecipe(Steps):
+    """What every recipe has."""
+
+    learning_rates: Distinct[Positive] = Field(description="Every one is run")
+    seeds: Distinct[Seed]
 
     def runs(self) -> dict[str, dict]:
         """Name of each run, and its learning rate and seed."""
@@ -58,18 +74,76 @@ class Lora(Section):
     )
 
 
-class InstructionRecipe(AnyRecipe):
-    """A run is a job of its own; a batch is conversations."""
+class InstructionRecipe(AnyRecipe, StepsOnConversations):
+    """A run is a job of its own."""
 
-    warmup_steps: int = Field(ge=0)
-    max_length: int = Field(ge=2, description="Tokens of a conversation; the rest is cut")
-    precision: Literal["bf16", "fp32"] = Field(
-        description="Of products on a GPU; weights and optimizer are float32"
-    )
     lora: Lora | None = Field(default=None, description="Without: all weights")
 
     def run_slice(self, run: str) -> dict:
         return self.plain("learning_rates", "seeds") | self.runs()[run]
+
+
+Parts = Annotated[
+    Text,
+    Field(
+        description="Jinja template of a conversation whose contents are lists of parts, an image "
+        "or text, with generation marks around what is learned; it writes <image> for an image"
+    ),
+]
+WithImages = Annotated[
+    int,
+    Field(
+        ge=2,
+        description="Tokens, an image's among them; a longer conversation is left out, not cut",
+    ),
+]
+
+
+class Alignment(StepsOnConversations):
+    """The first stage of visual tuning: the projector alone, on captions."""
+
+    task: Name = Field(description="A key of tasks, of kind image_chat")
+    learning_rate: Positive
+    max_length: WithImages
+    template: Parts
+    seeds: Literal["first", "each"] = Field(
+        description="first: one projector a checkpoint, of the recipe's first seed, for all runs; "
+        "each: one for each seed"
+    )
+
+
+class VisualRecipe(AnyRecipe, StepsOnConversations):
+    """LLaVA's second stage, language model and projector; a run is a job of its own.
+
+    A batch is conversations that all have an image, or none. The vision encoder is never trained.
+    """
+
+    max_length: WithImages
+    template: Parts
+    encoder: Name = Field(description="A key of encoders")
+    layer: int = Field(
+        description="Of the encoder's hidden states, counted from the end where negative: what the "
+        "projector reads, without the class token"
+    )
+    alignment: Alignment
+
+    def run_slice(self, run: str) -> dict:
+        return self.plain("learning_rates", "seeds", "alignment") | self.runs()[run]
+
+    def projectors(self) -> dict[str, dict]:
+        """Name of each projector of a checkpoint, and its learning rate and seed."""
+        seeds = self.seeds if self.alignment.seeds == "each" else self.seeds[:1]
+        rate = self.alignment.learning_rate
+        return {f"seed{seed}": {"learning_rate": rate, "seed": seed} for seed in seeds}
+
+    def projector_of(self, run: str) -> str:
+        """The projector that a run starts from."""
+        each = self.alignment.seeds == "each"
+        return f"seed{self.runs()[run]['seed'] if each else self.seeds[0]}"
+
+    def alignment_slice(self, projector: str) -> dict:
+        own = {"encoder": self.encoder, "layer": self.layer} | self.projectors()[projector]
+        return self.alignment.plain("seeds") | own
 
 
 class ChatTemplate(Section):
