@@ -1,4 +1,4 @@
-"""Recipes: hyperparameters of fine-tuning (Table 4) and of instruction and visual tuning (Table 2)."""
+"""Recipes: hyperparameters of fine-tuning (Table 4), instruction and visual tuning (Table 2)."""
 
 from __future__ import annotations
 
