@@ -43,7 +43,7 @@ if workflow.is_main_process:
     if line := ask.beyond_limit():
         print(line, file=sys.stderr)
 
-NAMES = "corpus model checkpoint task recipe run paper figure table experiment source suite prompts judge"
+NAMES = "corpus model checkpoint task recipe run paper figure table experiment source suite prompts judge encoder projector"
 
 
 wildcard_constraints:
@@ -62,8 +62,8 @@ if "SLURM_JOB_ID" in os.environ:
 
 # In the order data flows.
 for stage in """
-    sources corpora tasks download pretrain finetune finetune_instruct evaluate alpaca benchmarks
-    perturb interpolate theory released_numbers aggregate draw
+    sources corpora tasks download encoders pretrain finetune finetune_instruct finetune_vision evaluate alpaca
+    evaluate_vision benchmarks perturb interpolate theory released_numbers aggregate draw
     """.split():
 
     include: f"rules/{stage}.smk"

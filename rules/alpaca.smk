@@ -25,7 +25,7 @@ rule prepare_prompts:
 
 # What reads a run's weights is one group: a cluster runs it as one job on one GPU, one link after the other. The
 # group's name is all that the scheduler shows of it (squeue's comment), so it says which run.
-EVALUATED_RUN = "instruct_run,{model},{checkpoint},{task},{recipe},{run}"
+EVALUATED_RUN = "tuned_run,{model},{checkpoint},{task},{recipe},{run}"
 
 
 rule generate_responses:
@@ -40,6 +40,7 @@ rule generate_responses:
         "results/benchmarks/generate_responses/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
+        recipe=catalogue.recipes_of("instruction_recipes"),
     # Before any further training: weights that wait take disk (rules/finetune_instruct.smk).
     priority: 20
     group:
@@ -82,6 +83,7 @@ rule evaluate_alpaca:
         "results/benchmarks/evaluate_alpaca/{model}/{task}/{recipe}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
+        recipe=catalogue.recipes_of("instruction_recipes"),
     localrule: judged_on_head
     conda:
         "../envs/vllm.yaml" if catalogue.judge.kind == "vllm" else "../envs/judge.yaml"

@@ -52,7 +52,7 @@ use rule evaluate_benchmarks_base as evaluate_benchmarks with:
     input:
         model=rules.finetune_instruct.output.model,
         suite=f"results/benchmark_data/{catalogue.settings.evaluations.benchmarks.suite}",
-        after=rules.generate_responses.output.responses,
+        after=lambda wildcards: catalogue.first_evaluation(**wildcards),
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/benchmarks.parquet",
     log:

@@ -23,6 +23,7 @@ rule finetune_instruct:
         "results/benchmarks/finetune_instruct/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
+        recipe=catalogue.recipes_of("instruction_recipes"),
     retries: ask.retries("finetune_instruct")
     conda:
         "../envs/instruct.yaml"

@@ -9,4 +9,4 @@ with TorchJob(snakemake) as job:
     identity = {"selection": "base"} | job.identity  # of a run, the last epoch
     job.write(held_out_rows(job.input.model, text, job.room, identity))
     if job.wildcards.get("run"):
-        job.reads_last("finetune_instruct", "model")
+        job.reads_last(job.catalogue.tuned_by(job.wildcards.recipe), "model")

@@ -88,7 +88,11 @@ class Job:
     def identity(self) -> dict:
         """The columns of a measurement that say of which checkpoint, sweep and run it is."""
         w = self.wildcards
-        columns = self.catalogue.identity(w.model, w.checkpoint)
+        columns = self.catalogue.identity(w.model, w.checkpoint, w.get("recipe"))
+        if projector := w.get("projector"):
+            visual = self.catalogue.visual(w.recipe)
+            columns |= {"task": visual.alignment.task, "recipe": w.recipe, "selection": "last"}
+            columns |= visual.projectors()[projector]
         if task := w.get("task"):
             columns |= {"task": task, "recipe": w.recipe}
         if run := w.get("run"):

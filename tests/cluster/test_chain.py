@@ -45,7 +45,7 @@ def test_training_and_measuring_were_jobs_and_their_names_say_of_what(finished, 
     for name in (
         "rule_pretrain_wildcards_OLMo-10K_1M",
         "rule_sweep,OLMo-10K,1M,same_docstring,default",
-        "rule_instruct_run,OLMo-4K-hub,1.68M,which_field,instruct,lr0.001-seed0",
+        "rule_tuned_run,OLMo-4K-hub,1.68M,which_field,instruct,lr0.001-seed0",
     ):
         assert [c for c in comments if c.startswith(name)], (name, comments)
     assert not [c for c in comments if re.search("aggregate|figure|prepare|download", c)]

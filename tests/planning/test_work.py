@@ -99,6 +99,35 @@ def test_a_run_of_instruction_tuning_by_hand(estimator):
     assert need.seconds == pytest.approx(products + updates + disk)
 
 
+VISUAL = {"task": "llava_instructions", "recipe": "llava", "run": "lr8e-06-seed0"}
+PROJECTOR = {"recipe": "llava", "projector": "seed0"}
+ENCODER = 3.81e11  # FLOPs of CLIP-L/14's 577 tokens: 24 layers of 12 x 1,024 squared, and attention
+
+
+def test_an_image_costs_what_its_encoder_does():
+    products, attention = 2 * 24 * 12 * 1024**2 * 577, 4 * 24 * 1024 * 577**2
+    assert products + attention == pytest.approx(ENCODER, rel=2e-3)
+
+
+def test_a_run_of_visual_tuning_by_hand(estimator):
+    """OLMo-1B: 664,298 conversations of 250 tokens behind an image of 576, one GPU."""
+    trunk, head = 16 * (4 * 2048**2 + 3 * 2048 * 8192), 50304 * 2048
+    forward = 2 * (trunk + head) + 2 * 16 * 2048 * 826
+    need = estimator.need("finetune_vision", of("OLMo-1B", "3.1T", **VISUAL), 1)
+    assert need.work.flops == 664_298 * (826 * 4 * forward + ENCODER)
+    disk = 4 * 4 * (trunk + head) / 1e9
+    updates = 664_298 // 256 * 60 * (trunk + head) / (0.6 * 3.35e12)
+    assert need.seconds == pytest.approx(need.work.flops / (0.25 * 989e12) + updates + disk)
+
+
+def test_a_projector_needs_no_gradient_of_the_language_model_s_weights(estimator):
+    """557,128 captions of 20 tokens: a pass, the same again, and back."""
+    trunk, head = 16 * (4 * 2048**2 + 3 * 2048 * 8192), 50304 * 2048
+    forward = 2 * (trunk + head) + 2 * 16 * 2048 * 596
+    work = estimator.need("align_projector", of("OLMo-1B", "3.1T", **PROJECTOR), 1).work
+    assert work.flops == 557_128 * (596 * 3 * forward + ENCODER) and work.temporary == 0
+
+
 @pytest.mark.parametrize(
     ("rule", "names", "gigabytes"),
     [
@@ -109,7 +138,9 @@ def test_a_run_of_instruction_tuning_by_hand(estimator):
         ("pretrain", of("OLMo-90M"), 28 * 105_726_528 / 1e9),
         ("finetune_instruct", of("OLMo-1B", "3.1T", **RUN), 28 * 1_176_764_416 / 1e9),
         ("finetune_instruct", of("OLMo-2-7B", "3.9T", **RUN), 32 * 7.298e9 / 1e9),
+        ("finetune_vision", of("OLMo-2-7B", "3.9T", **VISUAL), 32 * 7.298e9 / 1e9),
         ("generate_responses", of("OLMo-2-7B", "3.9T", **RUN), 29.2),
+        ("evaluate_vision", of("OLMo-2-7B", "3.9T", **VISUAL), 29.2),
         ("evaluate_benchmarks_base", of("OLMo-2-7B", "3.9T"), 0),
         ("download_judge", SimpleNamespace(judge="llama3_70b"), 141.1),
         ("download_checkpoint", of("OLMo-1B", "3.1T"), 2 * 4.707),

@@ -40,7 +40,7 @@ def test_no_job_of_a_cluster_holds_a_gpu_that_one_of_its_members_does_not_use(gr
 
 
 def test_a_run_is_evaluated_on_one_gpu_after_it_was_trained_on_four(jobs, groups):
-    group = groups["instruct_run," + RUN.replace("/", ",")]
+    group = groups["tuned_run," + RUN.replace("/", ",")]
     assert rules(group) == ["generate_responses", "evaluate_benchmarks", "evaluate_c4_instruct"]
     resources = asked(group)
     assert (resources["gpu"], resources["runtime"]) == (1, 23 + 66 + 27)
@@ -52,7 +52,7 @@ def test_a_run_is_evaluated_on_one_gpu_after_it_was_trained_on_four(jobs, groups
 def test_weights_wait_in_the_room_that_their_training_gives_back(jobs, groups):
     """Evaluations first, and within disk_mb: so no limit of the profile is ever passed."""
     training = next(job for job in jobs if job.name == "finetune_instruct")
-    group = groups["instruct_run," + RUN.replace("/", ",")]
+    group = groups["tuned_run," + RUN.replace("/", ",")]
     assert all(job.priority > training.priority for job in group)  # one by one on one machine
     weights = 4 * 7.3e9 / 1e6  # MB of float32
     assert weights < asked(group)["disk_mb"] < training.resources["disk_mb"]

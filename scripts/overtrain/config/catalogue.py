@@ -13,15 +13,18 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+from overtrain.config import paths
 from overtrain.config.benchmarks import Suite
 from overtrain.config.corpora import HubCorpus
 from overtrain.config.hub import CHECKPOINTS, is_local
 from overtrain.config.judges import AnyJudge, OfTheHub
 from overtrain.config.models import Checkpoint, ReleasedModel
+from overtrain.config.recipes import AnyRecipe, VisualRecipe
 from overtrain.config.resources import Resources
 from overtrain.config.section import dumps
 from overtrain.config.settings import Settings
 from overtrain.config.studies import ReleasedNumbers
+from overtrain.config.vision_suites import VisionSuite
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -58,11 +61,15 @@ class Catalogue:
     def checkpoint(self, model: str, name: str) -> Checkpoint:
         return next(point for point in self.checkpoints(model) if point.name == name)
 
-    def identity(self, model: str, checkpoint: str) -> dict:
-        """The columns of a measurement that say which checkpoint it is of."""
+    def identity(self, model: str, checkpoint: str, recipe: str | None = None) -> dict:
+        """The columns of a measurement that say which checkpoint it is of, and whose study's.
+
+        recipe: of what is tuned; a visual one makes it the vision study's.
+        """
         point = self.checkpoint(model, checkpoint)
+        visual = recipe in self.settings.visual_recipes
         return {
-            "study": self.study_of(model),
+            "study": "vision" if visual else self.study_of(model),
             "model": model,
             "checkpoint": checkpoint,
             "tokens": point.tokens,
@@ -105,11 +112,64 @@ class Catalogue:
             return getattr(self.settings, f"{section[:-1]}_sets")[named]
         return named
 
-    # --- runs of instruction tuning: a job each ---
+    # --- runs of instruction tuning and of visual tuning: a job each ---
+
+    def recipe(self, name: str) -> AnyRecipe:
+        """A recipe of instruction tuning, or of visual tuning."""
+        visual = self.settings.visual_recipes
+        return visual[name] if name in visual else self.settings.instruction_recipes[name]
 
     def runs(self, recipe: str) -> dict[str, dict]:
-        """Name of each run of a recipe of instruction tuning, and its learning rate and seed."""
-        return self.settings.instruction_recipes[recipe].runs()
+        """Name of each run of a recipe, and its learning rate and seed."""
+        return self.recipe(recipe).runs()
+
+    def recipes_of(self, section: str) -> str:
+        """A regular expression for the names of instruction_recipes or visual_recipes."""
+        return one_of(getattr(self.settings, section))
+
+    def tasks_of(self, *kinds: str) -> str:
+        """A regular expression for the names of tasks of these kinds."""
+        return one_of(name for name, task in self.settings.tasks.items() if task.kind in kinds)
+
+    def tuned_by(self, recipe: str) -> str:
+        """The rule that tunes a released model by a recipe."""
+        visual = recipe in self.settings.visual_recipes
+        return "finetune_vision" if visual else "finetune_instruct"
+
+    def first_evaluation(
+        self, model: str, checkpoint: str, task: str, recipe: str, run: str
+    ) -> str:
+        """The file that the first evaluation of a run leaves; the others come after it."""
+        if recipe in self.settings.visual_recipes:
+            return paths.of_run(self.checkpoint(model, checkpoint), task, recipe, run, "vision")
+        return f"results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet"
+
+    # --- visual tuning: a projector first, then language model and projector ---
+
+    def visual(self, recipe: str) -> VisualRecipe:
+        return self.settings.visual_recipes[recipe]
+
+    def projector(self, model: str, checkpoint: str, recipe: str, run: str) -> str:
+        """The folder of the projector that a run starts from."""
+        name = self.visual(recipe).projector_of(run)
+        return f"results/projectors/{model}/{checkpoint}/{recipe}/{name}"
+
+    def encoder(self, recipe: str) -> str:
+        """The folder of the encoder that a recipe joins to the models."""
+        return f"results/encoders/{self.visual(recipe).encoder}"
+
+    def captions(self, recipe: str) -> str:
+        """The folder of the task that a recipe's projectors are trained on."""
+        return f"results/tasks/{self.visual(recipe).alignment.task}"
+
+    def encoders_of(self, kind: str) -> str:
+        """A regular expression for the names of encoders of a kind: hub, or one made here."""
+        own = self.settings.encoders.items()
+        return one_of(name for name, encoder in own if encoder.kind == kind)
+
+    @property
+    def vision_suite(self) -> VisionSuite:
+        return self.settings.vision_suites[self.settings.evaluations.vision.suite]
 
     def reference(self, model: str) -> dict:
         """Checkpoint, learning rate, seed and name of the run that AlpacaEval compares with."""
@@ -220,6 +280,27 @@ class Catalogue:
         """One run's settings."""
         own = self.settings.instruction_recipes[recipe].run_slice(run)
         return dumps({"chat": self.settings.chat.plain(), "recipe": own})
+
+    def visual_slice(self, recipe: str, run: str) -> str:
+        """One run's settings, and the template that its language model's tokenizer gets."""
+        own = self.visual(recipe).run_slice(run)
+        return dumps({"chat": self.settings.chat.plain(), "recipe": own})
+
+    def alignment_slice(self, recipe: str, projector: str) -> str:
+        """One projector's settings."""
+        return dumps({"recipe": self.visual(recipe).alignment_slice(projector)})
+
+    def encoder_slice(self, encoder: str) -> str:
+        return dumps(self.settings.encoders[encoder].slice())
+
+    def vision_suite_slice(self, suite: str) -> str:
+        return dumps(self.settings.vision_suites[suite].slice())
+
+    def vision_slice(self, recipe: str) -> str:
+        """What a run is asked, and how: by the recipe's template and layer of the encoder."""
+        own = self.visual(recipe)
+        asked = self.vision_suite.asked_slice() | {"suite": self.settings.evaluations.vision.suite}
+        return dumps(asked | {"template": own.template, "layer": own.layer})
 
     def prompts_slice(self, prompts: str) -> str:
         return dumps(self.settings.prompts[prompts].plain("title"))

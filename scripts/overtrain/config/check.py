@@ -37,6 +37,8 @@ def check(catalogue: Catalogue) -> None:
         for original in task.stands_for or ():
             known(f"tasks.{name}.stands_for", original, "tasks", settings.tasks)
     known("resources.judge.size", settings.resources.judge.size, "shapes", settings.shapes)
+    for name in settings.visual_recipes:
+        check_visual_recipe(f"visual_recipes.{name}", name, settings)
     check_evaluations(settings)
     for name in settings.released_numbers:
         if name not in STUDIES:
@@ -54,13 +56,28 @@ def check_released_model(where: str, model: ReleasedModel, settings: Settings) -
     known(f"{where}.reference", model.reference, section, names)
 
 
+def check_visual_recipe(where: str, name: str, settings: Settings) -> None:
+    """Its encoder and its captions must exist, and no other recipe have its name."""
+    recipe = settings.visual_recipes[name]
+    if name in settings.instruction_recipes:
+        raise PipelineError(f"{where}: instruction_recipes has a recipe of that name, too")
+    known(f"{where}.encoder", recipe.encoder, "encoders", settings.encoders)
+    task = recipe.alignment.task
+    known(f"{where}.alignment.task", task, "tasks", settings.tasks)
+    if (kind := settings.tasks[task].kind) != "image_chat":
+        raise PipelineError(
+            f"{where}.alignment.task is {task!r}, of kind {kind}; it must be of kind image_chat"
+        )
+
+
 def check_evaluations(settings: Settings) -> None:
-    """What the evaluations of instruction-tuned runs name must exist."""
+    """What the evaluations of tuned runs name must exist."""
     own = settings.evaluations
     for key, name, section in (
         ("benchmarks.suite", own.benchmarks.suite, "benchmark_suites"),
         ("alpaca.prompts", own.alpaca.prompts, "prompts"),
         ("alpaca.judge", own.alpaca.judge, "judges"),
+        ("vision.suite", own.vision.suite, "vision_suites"),
     ):
         known(f"evaluations.{key}", name, section, getattr(settings, section))
     for name, suite in settings.benchmark_suites.items():

@@ -43,6 +43,10 @@ class Benchmarks(Section):
     suite: Text = Field(description="A key of benchmark_suites")
 
 
+class Vision(Section):
+    suite: Text = Field(description="A key of vision_suites")
+
+
 class Evaluations(Section):
     c4: HeldOutText
     batch_tokens: Count = Field(
@@ -50,6 +54,7 @@ class Evaluations(Section):
     )
     benchmarks: Benchmarks
     alpaca: Alpaca
+    vision: Vision
 
 
 class Statistics(Section):

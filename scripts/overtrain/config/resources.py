@@ -30,7 +30,7 @@ class OfPretraining(OfTraining):
     micro_batch: Count = Field(description="Windows in one pass of a GPU")
 
 
-class OfInstructionTuning(OfTraining):
+class OfTuning(OfTraining):
     micro_batch: Count = Field(
         description="Conversations in one pass of a GPU; memory, not results"
     )
@@ -55,13 +55,20 @@ class AllResources(Section):
     evaluate: Resources
     perturb: Resources
     perturb_released: Resources
-    finetune_instruct: Named[OfInstructionTuning] = Field(min_length=1)
+    images: Resources
+    encoder: Resources
+    finetune_instruct: Named[OfTuning] = Field(min_length=1)
+    align_projector: Named[OfTuning] = Field(min_length=1)
+    finetune_vision: Named[OfTuning] = Field(min_length=1)
     generate: Named[Resources] = Field(min_length=1)
     benchmarks: Named[Resources] = Field(min_length=1)
+    evaluate_vision: Named[Resources] = Field(min_length=1)
     judge: OfJudge
     download: Resources
     theory: Resources
     draw: Resources
 
 
-SIZED = ("finetune_instruct", "generate", "benchmarks")  # stages whose resources go by size
+# Stages whose resources go by a released model's size.
+TUNING = ("finetune_instruct", "align_projector", "finetune_vision")
+SIZED = (*TUNING, "generate", "benchmarks", "evaluate_vision")

@@ -12,17 +12,19 @@ from pydantic import Field
 
 from overtrain.config.benchmarks import Suite
 from overtrain.config.corpora import Corpus
+from overtrain.config.encoders import Encoder
 from overtrain.config.evaluations import Evaluations, Statistics
 from overtrain.config.grids import Grid
 from overtrain.config.hardware import Hardware, ReleasedShape
 from overtrain.config.judges import Judge, Prompts
 from overtrain.config.models import Model, Pretraining
 from overtrain.config.noise import Interpolation, Perturbation, Sharpness
-from overtrain.config.recipes import ChatTemplate, InstructionRecipe, Recipe
+from overtrain.config.recipes import ChatTemplate, InstructionRecipe, Recipe, VisualRecipe
 from overtrain.config.resources import AllResources
 from overtrain.config.section import Distinct, Named, Section, Text
 from overtrain.config.studies import AmuroChar, ReleasedNumbers, Theory
 from overtrain.config.tasks import Task
+from overtrain.config.vision_suites import VisionSuite
 
 Figure = TypeVar("Figure")
 Table = TypeVar("Table")
@@ -51,9 +53,14 @@ class Settings(Section, Generic[Figure, Table]):
     instruction_recipes: Named[InstructionRecipe] = Field(
         description="Settings of instruction tuning (Table 2)"
     )
+    visual_recipes: Named[VisualRecipe] = Field(
+        description="Settings of visual tuning, in two stages (Table 2)"
+    )
+    encoders: Named[Encoder] = Field(description="Frozen vision encoders")
     chat: ChatTemplate
     evaluations: Evaluations
     benchmark_suites: Named[Suite]
+    vision_suites: Named[VisionSuite]
     prompts: Named[Prompts]
     judges: Named[Judge]
     perturbation: Perturbation

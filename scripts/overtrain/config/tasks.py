@@ -12,6 +12,7 @@ from overtrain.config.hub import Asked
 from overtrain.config.section import (
     Count,
     Distinct,
+    Named,
     Package,
     Repository,
     Revision,
@@ -84,6 +85,44 @@ class Origins(Section):
         return self
 
 
+class ImageRows(HubRows):
+    """A data set of the hub with a column of images, which stay the bytes that they are."""
+
+    kind: Literal["hub"]
+    image: Text = Field(description="Column of the images; null in a row without one")
+
+
+class Archive(Section):
+    """A zip archive of images in a repository of the hub."""
+
+    kind: Literal["dataset", "model"] = Field(
+        default="dataset", description="Of the repository: some keep data as a model"
+    )
+    repository: Repository
+    revision: Revision
+    file: Text = Field(description="The archive in it")
+    folder: str = Field(
+        default="", description="What rows say before the names of its members; empty: nothing"
+    )
+
+
+class ImageArchives(Section):
+    """Conversations in a JSON file, and the archives of the images that its rows name."""
+
+    kind: Literal["archives"]
+    dataset: Text = Field(description="Hub data set, or a local folder")
+    revision: Revision
+    file: Text = Field(description="A JSON list of rows in it")
+    archives: Named[Archive] = Field(min_length=1)
+
+
+class DigitRows(Section):
+    """scikit-learn's handwritten digits, 8x8 pixels: captions of them, or questions about them."""
+
+    kind: Literal["digits"]
+    rows: Literal["captions", "questions"]
+
+
 Rows = Annotated[
     Annotated[HubRows, Tag("hub")]
     | Annotated[
@@ -96,6 +135,8 @@ Conversations = Annotated[
     Annotated[HubRows, Tag("hub")] | Annotated[Origins, Tag("packages")],
     has("dataset", "hub", "packages"),
 ]
+
+ImageConversations = Annotated[ImageRows | ImageArchives | DigitRows, Field(discriminator="kind")]
 
 
 # --- tasks ----------------------------------------------------------------------------------------
@@ -199,4 +240,28 @@ class Chat(AnyKind):
             yield tokenizer_asked("tokenizer", *own)
 
 
-Task = Annotated[LanguageModelling | Classification | Chat, Field(discriminator="kind")]
+class ImageChat(AnyKind):
+    """Conversations about an image, and some without one; the assistant's turns are learned."""
+
+    kind: Literal["image_chat"]
+    format: Literal["llava", "messages"] = Field(
+        description="How a row of the source becomes a conversation; <image> marks the image"
+    )
+    tokens: Count = Field(
+        default=256,
+        description="Text tokens of an example, about, without the image's; for what runs cost",
+    )
+    source: ImageConversations  # type: ignore[assignment]  # other kinds have other rows
+
+    def asked(self) -> Iterator[Asked]:
+        yield from super().asked()
+        if isinstance(source := self.source, ImageArchives):
+            own = (source.dataset, source.revision, "source.dataset", {"names": [source.file]})
+            yield Asked("source", "dataset", *own)
+            for name, archive in source.archives.items():
+                key, files = f"source.archives.{name}", {"names": [archive.file]}
+                place = (archive.repository, archive.revision, f"{key}.repository", files)
+                yield Asked(key, archive.kind, *place)
+
+
+Task = Annotated[LanguageModelling | Classification | Chat | ImageChat, Field(discriminator="kind")]

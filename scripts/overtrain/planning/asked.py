@@ -23,7 +23,8 @@ from overtrain.planning.stages import FOLLOWERS, FOLLOWING, STAGES, jobs_of
 Asked = int | Callable[..., int]  # a number, or what Snakemake calls with wildcards (and attempt)
 Stage = str | Callable[[str], Resources]  # its name, or a function of the model's
 # Stages whose jobs hold much on the disk; others have the profile's default.
-HOLDS = {"pretrain", "finetune", "finetune_instruct", "generate", "benchmarks", "download"}
+HOLDS = {"pretrain", "finetune", "finetune_instruct", "finetune_vision", "generate"}
+HOLDS |= {"evaluate_vision", "benchmarks", "download", "images"}
 LEAST_DISK = 100  # MB, beside what is computed: logs and the like
 SPARE = 2  # retries for what fails for other reasons than its limit
 

@@ -18,6 +18,7 @@ KINDS = {  # of work, for people: the rules of each
     "pre-training": ("pretrain",),
     "fine-tuning": ("finetune",),
     "instruction tuning": ("finetune_instruct",),
+    "visual tuning": ("align_projector", "finetune_vision"),
     "judge": ("evaluate_alpaca",),
 }
 EVALUATION = "evaluation"  # what is of no other kind

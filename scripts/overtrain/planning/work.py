@@ -22,6 +22,7 @@ from overtrain.planning.formulas import BFLOAT16, FLOAT32, STATE, UPDATE, Size
 SNAPSHOTS = 2  # that are kept of a sweep's run: its best epoch and its last
 ANSWER = 2  # tokens of a choice's answer, which alone has logits
 REQUEST = 450  # tokens of a benchmark's request with five examples
+ASKED = 50  # tokens of a question about an image, with the template's
 QUESTION = 900  # tokens a judge is asked: 300 of template, 100 of instruction, 250 of each answer
 ORDERS = 2  # that a judge sees two answers in
 ANSWERED = 0.5  # of the new tokens that an answer may have: what the cache holds on average
@@ -265,6 +266,66 @@ def finetune_instruct(catalogue: Catalogue, names: Wildcards) -> Work:
     )
 
 
+@of("align_projector")
+def align_projector(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Forward and backward through the language model without its weights' gradients: 6 N a token.
+
+    Passes are computed again for the backward one. The projector and its states are small.
+    """
+    recipe = catalogue.visual(names.recipe)
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    task = catalogue.settings.tasks[recipe.alignment.task]
+    length, encoder = with_image(catalogue, names.recipe, task.tokens)
+    examples = recipe.alignment.epochs * task.examples.train
+    return Work(
+        kind="instruction",
+        model=own.size,
+        precision="bf16" if recipe.alignment.precision == "bf16" else "tf32",
+        flops=examples * (length * 3 * size.forward(length) + encoder),
+        moved=FLOAT32 * size.weights,
+        whole=False,
+    )
+
+
+@of("finetune_vision")
+def finetune_vision(catalogue: Catalogue, names: Wildcards) -> Work:
+    """As instruction tuning, with an image before each text, and the encoder's pass over it."""
+    settings, recipe = catalogue.settings, catalogue.visual(names.recipe)
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    task = settings.tasks[names.task]
+    length, encoder = with_image(catalogue, names.recipe, task.tokens)
+    examples = recipe.epochs * task.examples.train
+    several = settings.resources.finetune_vision[own.size].gpu > 1
+    weights = FLOAT32 * size.weights
+    return Work(
+        kind="instruction",
+        model=own.size,
+        precision="bf16" if recipe.precision == "bf16" else "tf32",
+        flops=examples * (length * size.recomputed(length) + encoder),
+        traffic=examples // recipe.batch_size * UPDATE * size.weights,
+        moved=4 * weights,
+        temporary=weights,
+        scratch=2 * STATE * size.weights + (weights if several else 0),
+        state=STATE * size.weights,
+        whole=False,
+    )
+
+
+@of("evaluate_vision")
+def evaluate_vision(catalogue: Catalogue, names: Wildcards) -> Work:
+    """2 N a token of the suite's questions and images, in bfloat16; answers are a few tokens."""
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    length, encoder = with_image(catalogue, names.recipe, ASKED)
+    questions = (catalogue.vision_suite.tokens or 0) / length
+    return Work(
+        kind="benchmarks",
+        model=own.size,
+        flops=questions * (length * size.forward(length) + encoder),
+        moved=FLOAT32 * size.weights,
+        waits=FLOAT32 * size.weights,
+    )
+
+
 @of("generate_responses")
 def generate(catalogue: Catalogue, names: Wildcards) -> Work:
     """A step of a batch reads the weights and the cache of keys and values, all in bfloat16."""
@@ -342,6 +403,13 @@ def pretrained(catalogue: Catalogue, model: str) -> tuple[PretrainedModel, Size]
 
 def released(catalogue: Catalogue, model: str) -> Size:
     return Size.of(catalogue.settings.shapes[catalogue.released(model).size])
+
+
+def with_image(catalogue: Catalogue, recipe: str, tokens: int) -> tuple[int, float]:
+    """Tokens of a text behind its image, and FLOPs of the encoder's pass over that."""
+    own = catalogue.visual(recipe)
+    encoder = catalogue.settings.encoders[own.encoder]
+    return min(encoder.image_tokens + tokens, own.max_length), encoder.flops
 
 
 def judge_size(catalogue: Catalogue) -> Size:
