@@ -11,6 +11,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from configuration import PAPERS
 from local_hub import Handler, run_on_hub, serve
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
@@ -345,6 +346,44 @@ def test_what_is_asked_of_the_hub_has_a_key_each():
             ["vg.zip"],
         ),
     ]
+
+
+# What the published rows name, and how the archives of the configuration hold it.
+MEMBERS = {
+    "images": ("", "00453/{}.jpg"),
+    "coco": ("coco/", "train2017/{}.jpg"),
+    "gqa": ("gqa/", "images/{}.jpg"),
+    "ocr_vqa": ("ocr_vqa/", "images/{}.jpg"),
+    "textvqa": ("textvqa/", "train_images/{}.jpg"),
+    "vg_1": ("vg/", "VG_100K/{}.jpg"),
+    "vg_2": ("vg/", "VG_100K_2/{}.jpg"),
+}
+
+
+@pytest.mark.parametrize("name", ["llava_captions", "llava_instructions"])
+def test_the_papers_data_as_configured(name: str, tmp_path: Path):
+    task = json.loads(json.dumps(PAPERS["tasks"][name]))
+    task["examples"] = {"train": 100, "validation": 2, "test": 3}
+    source, rows = task["source"], [llava(None, f"{i}?", "A.") for i in range(4)]
+    for place, (key, archive) in enumerate(source["archives"].items()):
+        kind = f"{archive.get('kind', 'dataset')}s"
+        folder = tmp_path / "root" / kind / archive["repository"] / COMMIT
+        folder.mkdir(parents=True, exist_ok=True)
+        prefix, member = MEMBERS[key]
+        names = [member.format(10 * place + i) for i in range(4)]
+        pack(folder / archive["file"], {own: picture(i) for i, own in enumerate(names)})
+        rows += [llava(prefix + own, "<image>\nWhat?", own) for own in names]
+        archive["revision"] = COMMIT
+    source["revision"] = COMMIT
+    place = tmp_path / "root/datasets" / source["dataset"] / COMMIT
+    place.mkdir(parents=True, exist_ok=True)
+    (place / source["file"]).write_text(json.dumps(rows))
+    with serve(tmp_path / "root", {"main": COMMIT}) as hub:
+        arguments = json.dumps(slice_of(task)), str(tmp_path)
+        done = run_on_hub(hub, tmp_path / "home", PREPARE, *arguments)
+    assert done.returncode == 0 and "left out" not in done.stdout, done.stderr
+    kept = Images(tmp_path / "task/images")
+    assert len(kept) == 4 * len(source["archives"])
 
 
 # --- a data set with a column of images -----------------------------------------------------------
