@@ -31,6 +31,10 @@ COLUMNS = {
         "label": pa.int64(),
     },
     "chat": {"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))},
+    "image_chat": {
+        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "image": pa.string(),
+    },
 }
 
 # --- sources: lists of rows, a dictionary each ----------------------------------------------------
