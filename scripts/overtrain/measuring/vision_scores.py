@@ -112,7 +112,7 @@ READ: dict[str, Callable[[str], str | None]] = {
     "mme": first_yes_or_no,
     "gqa": phrase,
     "ai2d": letter,
-    "textvqa": lambda answer: normalised(answer) or None,
+    "textvqa": lambda answer: normalised(answer) if answer.strip() else None,
     "pope": yes_or_no,
 }
 
