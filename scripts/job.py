@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from overtrain.config.catalogue import Catalogue
     from overtrain.model.memory import Room
+    from overtrain.training.processes import Processes
 
 STATE = Path("results/state")  # what jobs go on from, outside the outputs that Snakemake clears
 
@@ -210,6 +211,22 @@ class TorchJob(Job):
             )
         if self.gpus < asked:
             print(f"warning: the rule asks for {asked} GPUs; {self.gpus} are visible")
+
+    @property
+    def tuning_processes(self) -> Processes:
+        """How to tune the job's released model, by the resources of its rule."""
+        from overtrain.training.processes import Processes, gpus_for
+
+        resources = self.catalogue.sized(self.snakemake.rule, self.wildcards.model)
+        gpus = gpus_for(self.snakemake.rule, resources.gpu, self.gpus)
+        return Processes(
+            resources.micro_batch,
+            resources.state_minutes,
+            self.threads,
+            max(1, gpus),
+            gpus > 0,
+            self.catalogue.settings.evaluations.batch_tokens,
+        )
 
     @property
     def device(self) -> torch.device:

@@ -346,3 +346,31 @@ def test_every_run_is_compared_with_one_run_of_its_model_and_task(config):
     path = "results/responses/OLMo-2-7B/3.9T/tulu/instruct/lr1e-05-seed0.parquet"
     assert catalogue.reference_responses("OLMo-2-7B", "tulu", "instruct") == path
     assert path in catalogue.responses("OLMo-2-7B", "3.9T", "tulu", "instruct")
+
+
+def test_runs_of_visual_tuning_share_a_projector_unless_each_seed_has_its_own(config):
+    own = catalogue_of(config)
+    folder = "results/projectors/OLMo-1B/3.1T/llava"
+    runs = own.runs("llava")
+    assert len(runs) == 5 * 3 and runs["lr8e-06-seed2"] == {"learning_rate": 8e-6, "seed": 2}
+    assert {own.projector("OLMo-1B", "3.1T", "llava", run) for run in runs} == {f"{folder}/seed0"}
+    config["visual_recipes"]["llava"]["alignment"]["seeds"] = "each"
+    own = catalogue_of(config)
+    found = {run: own.projector("OLMo-1B", "3.1T", "llava", run) for run in runs}
+    assert found["lr8e-06-seed2"] == found["lr0.0001-seed2"] == f"{folder}/seed2"
+    assert len({*found.values()}) == 3
+
+
+def test_a_visual_run_is_evaluated_about_images_first_and_is_its_own_study(config):
+    own = catalogue_of(config)
+    names = ("OLMo-1B", "3.1T", "llava_instructions", "llava", "lr8e-06-seed0")
+    folder = "/".join(names)
+    assert own.first_evaluation(*names) == f"results/measurements/{folder}/vision.parquet"
+    instruct = ("OLMo-1B", "3.1T", "tulu", "instruct", "lr1e-06-seed0")
+    assert own.first_evaluation(*instruct) == f"results/responses/{'/'.join(instruct)}.parquet"
+    studies = [own.identity("OLMo-1B", "3.1T", r)["study"] for r in ("llava", "instruct", None)]
+    assert studies == ["vision", "released", "released"]
+    assert [own.tuned_by(r) for r in ("llava", "instruct")] == [
+        "finetune_vision",
+        "finetune_instruct",
+    ]

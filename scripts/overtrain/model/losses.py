@@ -116,9 +116,16 @@ def batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[slice]:
 
 
 def language_modelling(model: Scored, examples: Examples, batch_tokens: int) -> Score:
-    """Mean loss per token; sequences, not tokens, are the units of its standard error."""
+    """Mean loss per token of each run."""
     sums = sequence_losses(model, examples, batch_tokens)
-    counts = (examples.targets != IGNORE).sum(axis=1)
+    return mean_loss(sums, (examples.targets != IGNORE).sum(axis=1))
+
+
+def mean_loss(sums: np.ndarray, counts: np.ndarray) -> Score:
+    """Of each run's sums (runs, n) over sequences' tokens, and their counts (n,).
+
+    Sequences, not tokens, are the units of the standard error.
+    """
     loss = sums.sum(axis=1) / counts.sum()
     residuals = sums - loss[:, None] * counts  # linearised ratio estimator
     n = len(counts)

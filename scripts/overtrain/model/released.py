@@ -7,6 +7,7 @@ by up to 2^-9 of its size, 1e-4 for one of 0.05, which is gamma = 0.005 times a 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,9 +72,14 @@ def load_model(checkpoint: str | Path, dtype: torch.dtype = torch.float32) -> nn
     """
     from transformers import AutoModelForCausalLM
 
+    return whole(AutoModelForCausalLM, checkpoint, dtype)
+
+
+def whole(kind: Any, folder: str | Path, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A model of a `kind` of transformers, with no weight missing; PipelineError if one is."""
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            checkpoint,
+        model, report = kind.from_pretrained(
+            folder,
             dtype=dtype,
             local_files_only=True,
             output_loading_info=True,
@@ -82,10 +88,10 @@ def load_model(checkpoint: str | Path, dtype: torch.dtype = torch.float32) -> nn
         )
     except Exception as error:  # transformers and safetensors raise what they like
         reason = " ".join(str(error).split())
-        raise PipelineError(f"{checkpoint}: not a readable model ({reason[:200]})") from error
+        raise PipelineError(f"{folder}: not a readable model ({reason[:200]})") from error
     for fault in ("missing_keys", "mismatched_keys"):
         if report[fault]:  # transformers would have drawn them at random
-            raise PipelineError(f"{checkpoint}: {fault.replace('_', ' ')}: {sorted(report[fault])}")
+            raise PipelineError(f"{folder}: {fault.replace('_', ' ')}: {sorted(report[fault])}")
     return model
 
 

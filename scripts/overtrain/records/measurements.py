@@ -2,7 +2,8 @@
 
 Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity`
 exp(loss); `accuracy` a fraction, `accuracy_norm` that by the likelihood of a character of each
-answer; `l2_distance` the Euclidean norm of the change of all weights.
+answer; `l2_distance` the Euclidean norm of the change of all weights (of a text model's in visual
+tuning, where `projector_l2_distance` is that of the projector's).
 `stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are

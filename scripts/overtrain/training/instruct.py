@@ -6,72 +6,52 @@ than one batch, is left out); a batch is any 256 examples, and only the micro-ba
 accumulated from are of like lengths. (transformers' `group_by_length` makes whole batches of one
 length, the longest first.)
 
-Weights and moments are float32, products bfloat16 on GPUs (autocast): a step of learning rate 1e-6
-is less than half the distance of neighbouring bfloat16 numbers for every weight above 2.6e-4, so
-that weights in bfloat16 would not move. For the same reason what is saved is float32.
-
 Several GPUs: `torchrun ... -m overtrain.training.instruct tuning.json`, fully sharded (FSDP2).
 """
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from overtrain import PipelineError
 from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.examples import Examples, pad
-from overtrain.model.losses import Score, language_modelling
-from overtrain.model.released import DIVERGED, Released, load_model
-from overtrain.records.measurements import loss_rows, row
-from overtrain.records.provenance import seed_of, whole_folder, write_json
+from overtrain.model.losses import language_modelling
+from overtrain.model.released import Released, load_model
+from overtrain.records.provenance import whole_folder, write_json
 from overtrain.training.processes import Processes
 from overtrain.training.states import prepare_state, told_of_full_disk
-from overtrain.training.trainer import (
-    Trained,
-    WholeStates,
-    arguments_for,
-    in_processes,
-    run,
-    set_up,
-    take_part,
+from overtrain.training.trainer import Trained, run, set_up, take_part, trained_to_the_end
+from overtrain.training.tuning import (
+    AnyTuning,
+    Trainer,
+    announce,
+    arguments,
+    batches,
+    check,
+    distance,
+    leave_marker,
+    measurements,
+    save,
 )
 
-SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup"}
 MODULE = "overtrain.training.instruct"  # this one, for processes to run
-LAST = 0.1  # of the steps: the training loss is the mean over them
 
 
 @dataclass(frozen=True)
-class Tuning:
+class Tuning(AnyTuning):
     """Everything a run's weights depend on. `lora`: None, or rank, alpha, dropout, modules."""
 
-    model: str
-    task: str
-    recipe: str
-    learning_rate: float
-    seed: int
-    batch_size: int
-    epochs: int
-    scheduler: str
-    warmup_steps: int
-    weight_decay: float
-    betas: tuple[float, float]
-    clip: float | None
-    max_length: int
-    precision: str
-    template: str
     lora: dict | None = None
 
     @classmethod
@@ -82,10 +62,6 @@ class Tuning:
         """
         settings = slice_["recipe"] | {"betas": tuple(slice_["recipe"]["betas"])}
         return cls(template=slice_["chat"]["template"], **settings, **names)
-
-    def seed_for(self, what: str) -> int:
-        """A draw of its own for each seed; all learning rates of a seed share it."""
-        return seed_of(what, self.model, self.task, self.recipe, self.seed)
 
 
 @dataclass(frozen=True)
@@ -109,7 +85,7 @@ def finetune_instruct(
 
     A run of the same settings and data goes on from what it left in `folders.state`.
     """
-    check(tuning, processes, folders.base)
+    check(tuning, processes, folders.base, "finetune_instruct")
     of_state = {"tuning": asdict(tuning), "data": origin["data"], "processes": processes.count}
     prepare_state(folders.state, of_state)
     with whole_folder(folders.output) as output, told_of_full_disk(folders.state):
@@ -124,52 +100,26 @@ def tune(
     tokenizer = chat.load_tokenizer(base, tuning.template)
     ids, labels = tokens_of(task, "train", tokenizer, tuning.max_length)
     order = batches([len(own) for own in ids], tuning)
-    print(f"{len(ids)} examples, {len(order)} steps, {processes.count} x {processes.micro_batch}")
-    if len(order) <= tuning.warmup_steps:
-        print(f"warning: {len(order)} steps in all: warm-up over {tuning.warmup_steps} never ends")
+    announce(len(ids), len(order), tuning, processes)
     examples = [int(i) for i in order.ravel()]
     data = Dataset.from_dict(
         {"input_ids": [ids[i] for i in examples], "labels": [labels[i] for i in examples]}
     )
-    if Trained.is_in(folders.state):
-        print("trained to the end by an earlier attempt")
-    elif processes.count == 1:
-        train(base, tuning, processes, data, folders.state).leave(folders.state)
-    else:
-        own = {"base": str(base), "tuning": asdict(tuning)}
-        in_processes(MODULE, own, processes, data, folders.state)
-    trained = Trained.left(folders.state)
-    steps = len(trained.losses)
+    own = {"base": str(base), "tuning": asdict(tuning)}
+    trained = trained_to_the_end(MODULE, train_own, own, processes, data, folders.state)
     write_json(folder / "provenance.json", origin)
     if trained.tensors is None:
-        print(f"diverged at step {steps} of {len(order)}")
-        write_json(folder / DIVERGED, {"step": steps, "steps": len(order)})
-        return measurements(tuning, identity, trained, math.nan, len(order), None)
+        leave_marker(folder, len(trained.losses), len(order))
+        far = {"l2_distance": math.nan}
+        return measurements(tuning, identity, trained, far, len(order), None)
     model = assemble(base, tuning, trained.tensors)
-    distance = distance_from(base, model)
-    model.save_pretrained(folder, max_shard_size="1TB")
-    tokenizer.save_pretrained(folder)
+    far = {"l2_distance": distance(load_model(base), model)}
+    save(model, tokenizer, folder)
     held_out = tokens_of(task, "test", tokenizer, tuning.max_length)
     padded = padded_examples(*held_out, tokenizer.pad_token_id)
     scored = Released(model.to("cuda" if processes.cuda else "cpu"))
     score = language_modelling(scored, padded, scored.batch_tokens(processes.batch_tokens))
-    return measurements(tuning, identity, trained, distance, len(order), score)
-
-
-def check(tuning: Tuning, processes: Processes, base: Path) -> None:
-    """PipelineError where processes cannot make the batch, or the model not hold max_length."""
-    together = processes.micro_batch * processes.count
-    if tuning.batch_size % together:
-        raise PipelineError(
-            f"batch_size {tuning.batch_size} is not a multiple of micro_batch "
-            f"{processes.micro_batch} x {processes.count} processes (resources.finetune_instruct)"
-        )
-    context = json.loads((base / "config.json").read_text())["max_position_embeddings"]
-    if tuning.max_length > context:
-        raise PipelineError(
-            f"{base}: its context is {context}; max_length of recipe {tuning.recipe} is "
-            f"{tuning.max_length}"
-        )
+    return measurements(tuning, identity, trained, far, len(order), score)
 
 
 def tokens_of(
@@ -185,54 +135,15 @@ def tokens_of(
     return ids, labels
 
 
-def batches(lengths: list[int], tuning: Tuning) -> np.ndarray:
-    """Example numbers (steps, batch_size): whole batches of a permutation for each epoch.
-
-    Sorted by length within a batch, longest first: micro-batches are slices of it, so they are of
-    like lengths, and a memory that does not suffice shows in the first pass of a batch.
-    """
-    size, per_epoch = tuning.batch_size, len(lengths) // tuning.batch_size
-    if not per_epoch:
-        raise PipelineError(f"{len(lengths)} examples to train on are less than one batch, {size}")
-    draw = np.random.default_rng(tuning.seed_for("instruction order"))
-    chosen = [draw.permutation(len(lengths))[: per_epoch * size] for _ in range(tuning.epochs)]
-    rows = np.concatenate(chosen).reshape(-1, size)
-    longest_first = np.argsort(-np.asarray(lengths)[rows], axis=1, kind="stable")
-    return np.take_along_axis(rows, longest_first, axis=1)
-
-
 # --- training -------------------------------------------------------------------------------------
-
-
-class Trainer(WholeStates, SFTTrainer):
-    """SFTTrainer with states that are whole or not there, and that tells nobody that it runs."""
-
-    def _send_telemetry(self) -> None:
-        pass
-
-    def create_model_card(self, *_, **__) -> None:
-        pass
 
 
 def settings(tuning: Tuning, processes: Processes, state: Path) -> SFTConfig:
     """The tuning in TRL's words."""
     return SFTConfig(
-        **arguments_for(processes, tuning.batch_size, state),
-        num_train_epochs=1,  # the data set is all epochs, in their order
-        train_sampling_strategy="sequential",
-        learning_rate=tuning.learning_rate,
-        lr_scheduler_type=SCHEDULERS[tuning.scheduler],
-        warmup_steps=tuning.warmup_steps,
-        optim="adamw_torch",
-        adam_beta1=tuning.betas[0],
-        adam_beta2=tuning.betas[1],
-        weight_decay=tuning.weight_decay,
-        max_grad_norm=tuning.clip or 0.0,
+        **arguments(tuning, processes, state),
         max_length=tuning.max_length,
-        packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        bf16=processes.cuda and tuning.precision == "bf16",
-        seed=tuning.seed_for("instruction seed") % 2**32,
     )
 
 
@@ -268,13 +179,14 @@ def adapter(tuning: Tuning):
     )
 
 
+def train_own(own: dict, processes: Processes, data: Dataset, state: Path) -> Trained:
+    """`train`, of what a process is told in JSON."""
+    settings = own["tuning"] | {"betas": tuple(own["tuning"]["betas"])}
+    return train(Path(own["base"]), Tuning(**settings), processes, data, state)
+
+
 def main() -> None:
     """One of the processes that train together."""
-
-    def train_own(content: dict, processes: Processes, data: Dataset, state: Path) -> Trained:
-        settings = content["tuning"] | {"betas": tuple(content["tuning"]["betas"])}
-        return train(Path(content["base"]), Tuning(**settings), processes, data, state)
-
     take_part(train_own)
 
 
@@ -294,40 +206,11 @@ def assemble(base: Path, tuning: Tuning, tensors: dict[str, Tensor]) -> PreTrain
     return wrapped.merge_and_unload()
 
 
-@torch.no_grad()
-def distance_from(base: Path, model: PreTrainedModel) -> float:
-    """Euclidean norm of the change of all weights."""
-    before = dict(load_model(base).named_parameters())
-    squares = [(p - before[name]).double().square().sum() for name, p in model.named_parameters()]
-    return float(torch.stack(squares).sum().sqrt())
-
-
 def padded_examples(ids: list[np.ndarray], labels: list[np.ndarray], padding: int) -> Examples:
     """Inputs, and the tokens that follow them where they are a response's."""
     padded = pad(ids, [1] * len(ids), padding)
     targets = pad(labels, [1] * len(ids), padding).targets
     return Examples(padded.inputs, targets, padded.lengths)
-
-
-def measurements(
-    tuning: Tuning,
-    identity: dict,
-    trained: Trained,
-    distance: float,
-    steps: int,
-    score: Score | None,
-) -> list[dict]:
-    """Rows of one run; `score`: None for a diverged one."""
-    run = {"learning_rate": tuning.learning_rate, "seed": tuning.seed}
-    own = identity | run | {"selection": "last"}
-    training = own | {"evaluation": "training", "split": "train"}
-    held_out = own | {"evaluation": "id", "split": "test"}
-    last = max(1, round(LAST * steps))
-    loss = math.nan if score is None else float(np.mean(trained.losses[-last:]))
-    rows = [row(training, "loss", loss, n=last), row(training, "l2_distance", distance)]
-    if score is None:
-        return rows + loss_rows(held_out, math.nan, math.nan, 0)
-    return rows + score.rows(held_out, 0)
 
 
 if __name__ == "__main__":

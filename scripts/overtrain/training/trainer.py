@@ -64,6 +64,26 @@ class Trained:
         return cls(load_file(state / WEIGHTS) if (state / WEIGHTS).exists() else None, losses)
 
 
+# From what to train (JSON), data and state.
+Train = Callable[[dict, Processes, Dataset, Path], Trained]
+
+
+def trained_to_the_end(
+    module: str, train: Train, run: dict, processes: Processes, data: Dataset, state: Path
+) -> Trained:
+    """The end of a training: that of an earlier attempt, or of `train` here or in processes.
+
+    module: that of `train`, which processes run to `take_part`.
+    """
+    if Trained.is_in(state):
+        print("trained to the end by an earlier attempt")
+    elif processes.count == 1:
+        train(run, processes, data, state).leave(state)
+    else:
+        in_processes(module, run, processes, data, state)
+    return Trained.left(state)
+
+
 def in_processes(module: str, run: dict, processes: Processes, data: Dataset, state: Path) -> None:
     """Train in processes of their own, which leave the end in `state`.
 
@@ -76,8 +96,8 @@ def in_processes(module: str, run: dict, processes: Processes, data: Dataset, st
     launch(module, plan, processes.count, processes.threads, **sharded)
 
 
-def take_part(train: Callable[[dict, Processes, Dataset, Path], Trained]) -> None:
-    """Be one of the processes; train: from its `run`, data and state."""
+def take_part(train: Train) -> None:
+    """Be one of the processes."""
     with own_part() as run:
         processes, state = Processes(**run.pop("processes")), Path(run.pop("state"))
         data = load_from_disk(str(state / EXAMPLES), keep_in_memory=False)

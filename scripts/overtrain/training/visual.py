@@ -1,0 +1,416 @@
+"""Visual tuning of a released model, in LLaVA's two stages, with TRL.
+
+Paper, section 2 and Table 2. First (`align_projector`) the projector alone is trained, on captions;
+then (`finetune_vision`) the language model with it, on instructions. The vision encoder never
+moves. A batch is conversations that all have an image, or none, as in LLaVA's own code; what is
+left over an epoch of either kind, less than one batch, is left out. A batch of text alone does not
+touch the projector: no gradient, no step. The loss is on responses only.
+
+A conversation that is longer than max_length is left out, not cut as in instruction tuning: a cut
+could take image tokens, or the answer.
+
+Several GPUs: `torchrun ... -m overtrain.training.visual tuning.json`, fully sharded (FSDP2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from safetensors.torch import save_file
+from transformers import LlavaForConditionalGeneration, LlavaProcessor, set_seed
+from transformers.utils import SAFE_WEIGHTS_NAME
+from trl import SFTConfig
+from trl.data_utils import prepare_multimodal_messages
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+from overtrain import PipelineError
+from overtrain.data.images import Images
+from overtrain.data.tasks import read_split
+from overtrain.model import chat, vision
+from overtrain.model.architecture import IGNORE
+from overtrain.model.losses import Score, mean_loss
+from overtrain.model.losses import batches as of_like_lengths
+from overtrain.model.olmo import LOGITS
+from overtrain.model.released import load_model, load_tokenizer
+from overtrain.records.provenance import sha256, whole_folder, write_json
+from overtrain.training import trainer, tuning
+from overtrain.training.processes import Processes
+from overtrain.training.states import prepare_state, told_of_full_disk
+from overtrain.training.trainer import Trained
+from overtrain.training.tuning import AnyTuning
+
+MODULE = "overtrain.training.visual"  # this one, for processes to run
+
+
+@dataclass(frozen=True)
+class Tuning(AnyTuning):
+    """Everything that the weights of a projector or of a run depend on.
+
+    layer: of the encoder's hidden states; text_template: the chat template of the text model that
+    is left, or None in alignment, where the projector alone is trained.
+    """
+
+    encoder: str
+    layer: int
+    text_template: str | None
+
+    @classmethod
+    def of_projector(cls, slice_: dict, **names: Any) -> Tuning:
+        """From the configuration's slice for one projector; names: the model and the recipe."""
+        return cls.of_settings(slice_["recipe"], text_template=None, **names)
+
+    @classmethod
+    def of_run(cls, slice_: dict, **names: Any) -> Tuning:
+        """From the configuration's slice for one run; names: the model, the task and the recipe."""
+        template = slice_["chat"]["template"]
+        return cls.of_settings(slice_["recipe"], text_template=template, **names)
+
+    @classmethod
+    def of_settings(cls, settings: dict, **more: Any) -> Tuning:
+        """From settings as JSON has them."""
+        return cls(**settings | {"betas": tuple(settings["betas"])} | more)
+
+    @property
+    def aligns(self) -> bool:
+        return self.text_template is None
+
+    @property
+    def rule(self) -> str:
+        return "align_projector" if self.aligns else "finetune_vision"
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """How the names of the weights start that are trained."""
+        return (vision.OF_PROJECTOR,) if self.aligns else (vision.OF_PROJECTOR, *vision.OF_TEXT)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What a run is made of, what it leaves, and where it is trained."""
+
+    base: Path
+    encoder: Path
+    projector: Path | None  # that a run starts from; None in alignment
+    task: Path
+    images: Path
+    output: Path
+    state: Path
+
+    def load(self, own: Tuning) -> LlavaForConditionalGeneration:
+        """The model before its training."""
+        seed = own.seed_for("projector")
+        return vision.load_llava(self.base, self.encoder, own.layer, self.projector, seed)
+
+
+def align_projector(
+    own: Tuning, processes: Processes, folders: Folders, identity: dict, origin: dict
+) -> list[dict]:
+    """Train a projector; write its directory `folders.output` and return measurements.
+
+    The rows: the loss on captions over the last tenth of the steps, loss and perplexity of the test
+    split's captions, and the L2 distance from the projector's draw. PipelineError if it diverges:
+    no run can start from it.
+    """
+    return tuned(own, processes, folders, identity, origin, leave_projector)
+
+
+def finetune_vision(
+    own: Tuning, processes: Processes, folders: Folders, identity: dict, origin: dict
+) -> list[dict]:
+    """Train one run; write the directory `folders.output` and return measurements.
+
+    The directory: what instruction tuning leaves, a text model with its tokenizer, and the
+    projector; or, of a run whose loss or gradient is not finite, `diverged.json` instead of both.
+    The rows: as instruction tuning's, and the L2 distance of the projector.
+    """
+    return tuned(own, processes, folders, identity, origin, leave_run)
+
+
+# What is left of weights in a folder: the distances from what they were, and the model to score.
+Leave = Callable[[Tuning, Folders, dict], tuple[dict[str, float], LlavaForConditionalGeneration]]
+
+
+def tuned(
+    own: Tuning,
+    processes: Processes,
+    folders: Folders,
+    identity: dict,
+    origin: dict,
+    leave: Leave,
+) -> list[dict]:
+    """Train, from the last state of the same settings and data; leave the result."""
+    tuning.check(own, processes, folders.base, own.rule)
+    of_state = {"tuning": asdict(own), "data": origin["data"], "processes": processes.count}
+    prepare_state(folders.state, of_state)
+    with whole_folder(folders.output) as output, told_of_full_disk(folders.state):
+        folders = replace(folders, output=output)
+        processor = processor_of(own, folders)
+        examples = read_examples(folders.task, "train", processor, own)
+        order = tuning.batches(examples.lengths, own, examples.with_image)
+        say(examples, order, own, processes)
+        data = examples.data([int(i) for i in order.ravel()])
+        plan = {"folders": asdict(folders), "tuning": asdict(own)}
+        plan["folders"] = {k: v if v is None else str(v) for k, v in plan["folders"].items()}
+        trained = trainer.trained_to_the_end(
+            MODULE, train_own, plan, processes, data, folders.state
+        )
+        write_json(output / "provenance.json", origin)
+        steps = len(order)
+        if trained.tensors is None:
+            if own.aligns:
+                raise PipelineError(
+                    f"the projector diverged at step {len(trained.losses)} of {steps}: lower "
+                    f"visual_recipes.{own.recipe}.alignment.learning_rate"
+                )
+            tuning.leave_marker(output, len(trained.losses), steps)
+            far = {"l2_distance": math.nan, "projector_l2_distance": math.nan}
+            return tuning.measurements(own, identity, trained, far, steps, None)
+        far, model = leave(own, folders, trained.tensors)
+        held_out = read_examples(folders.task, "test", processor, own)
+        score = response_loss(model, processor, held_out, Images(folders.images), processes)
+        return tuning.measurements(own, identity, trained, far, steps, score)
+
+
+def say(examples: Examples, order: np.ndarray, own: Tuning, processes: Processes) -> None:
+    """What is going to be trained, and what of it is left out."""
+    tuning.announce(len(examples.lengths), len(order), own, processes)
+    seen = len(order) * own.batch_size // own.epochs
+    print(
+        f"{sum(examples.with_image)} with an image; of each epoch {len(examples.lengths) - seen} "
+        "are left out, less than a batch of one kind"
+    )
+
+
+# --- examples -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Conversations that are whole within max_length, and their images' names, or None."""
+
+    messages: list[list[dict]]
+    images: list[str | None]
+    lengths: list[int]  # tokens, an image's among them
+
+    @property
+    def with_image(self) -> list[bool]:
+        return [name is not None for name in self.images]
+
+    def data(self, chosen: list[int]) -> Dataset:
+        messages = [self.messages[i] for i in chosen]
+        return Dataset.from_dict({"messages": messages, "image": [self.images[i] for i in chosen]})
+
+
+def processor_of(own: Tuning, folders: Folders) -> LlavaProcessor:
+    """The processor; PipelineError where an image leaves no room in a conversation."""
+    processor = vision.load_processor(folders.base, folders.encoder, own.template)
+    if (needed := vision.image_tokens(processor)) >= own.max_length:
+        raise PipelineError(
+            f"{folders.encoder}: an image is {needed} tokens; max_length of recipe {own.recipe} is "
+            f"{own.max_length}"
+        )
+    return processor
+
+
+def read_examples(task: Path, split: str, processor: LlavaProcessor, own: Tuning) -> Examples:
+    """The conversations of a split that can be trained on; the others are counted."""
+    rows = read_split(task, split, "image_chat")
+    of_image = vision.image_tokens(processor)
+    parts = [with_parts(row["messages"], row["image"]) for row in rows]
+    found, left_out = Examples([], [], []), Counter[str]()
+    for row, (tokens, mask) in zip(rows, chat.encoded(parts, processor.tokenizer), strict=True):
+        images = tokens.count(processor.image_token_id)
+        length = len(tokens) + images * (of_image - 1)
+        if images != (row["image"] is not None):
+            left_out["image marks that are not one for each image"] += 1
+        elif own.aligns and not images:
+            left_out["no image to align"] += 1
+        elif length > own.max_length:
+            left_out[f"longer than {own.max_length} tokens"] += 1
+        elif not any(mask[1:]):
+            left_out["no response"] += 1
+        else:
+            found.messages.append(row["messages"])
+            found.images.append(row["image"])
+            found.lengths.append(length)
+    print(f"{split}: {len(rows)} conversations; left out: {dict(left_out) or 'none'}")
+    if not found.lengths:
+        raise PipelineError(f"{task}: no conversation of split {split} is left: {dict(left_out)}")
+    return found
+
+
+def with_parts(messages: list[dict], image: Any | None) -> list[dict]:
+    """Messages whose contents are lists of parts, as the templates have them: the image is first.
+
+    image: a name, or the image itself.
+    """
+    return prepare_multimodal_messages(messages, images=[] if image is None else [image])
+
+
+class Decoded:
+    """A batch of a data set with its images, which are decoded when it is read."""
+
+    def __init__(self, images: Images):
+        self.images = images
+
+    def __call__(self, batch: dict) -> dict:
+        images = [[] if name is None else [self.images[name]] for name in batch["image"]]
+        return {"messages": batch["messages"], "images": images}
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+class Trainer(tuning.Trainer):
+    """The encoder stays as it is in use, and a state has the weights that are trained."""
+
+    def compute_loss(self, model: Any, *arguments: Any, **more: Any) -> Any:
+        self.accelerator.unwrap_model(model).model.vision_tower.eval()  # Trainer calls train()
+        return super().compute_loss(model, *arguments, **more)
+
+    def _save(self, output_dir: str, state_dict: dict | None = None) -> None:
+        # save_pretrained writes the names that LLaVA's weights once had; a state needs those that
+        # the model has. Of several processes, accelerate writes the state.
+        own = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_file(own, Path(output_dir, SAFE_WEIGHTS_NAME))
+
+    def _issue_warnings_after_load(self, found: Any) -> None:
+        if found.unexpected_keys:
+            raise ValueError(f"a state has weights that the model has not: {found.unexpected_keys}")
+
+
+def settings(own: Tuning, processes: Processes, state: Path) -> SFTConfig:
+    """The tuning in TRL's words."""
+    # On a GPU, other processes decode the images: in this one, those of a batch would take seconds,
+    # in which the GPU waits. On a CPU, they would take the cores that train.
+    workers = processes.threads // processes.count if processes.cuda else 0
+    return SFTConfig(
+        **tuning.arguments(own, processes, state),
+        max_length=None,  # cuts no image tokens; what is longer is left out already
+        assistant_only_loss=True,
+        dataloader_num_workers=workers,
+    )
+
+
+def train(
+    own: Tuning, folders: Folders, processes: Processes, data: Dataset, state: Path
+) -> Trained:
+    """Train in this process (one of `processes.count`), from the last state if there is one."""
+    arguments = settings(own, processes, state)
+    trainer.set_up(arguments, processes)
+    set_seed(arguments.seed)
+    model = folders.load(own)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(own.trained))
+    one = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=data.with_transform(Decoded(Images(folders.images))),
+        processing_class=processor_of(own, folders),
+    )
+    try:
+        found = trainer.run(one, processes, len(data) // own.batch_size, state)
+    except PipelineError as error:  # one of a process that decodes comes with its traceback
+        line = str(error).strip().splitlines()[-1]
+        raise PipelineError(
+            line.removeprefix(f"{PipelineError.__module__}.PipelineError: ")
+        ) from error
+    if found.tensors is None:
+        return found
+    kept = {name: t for name, t in found.tensors.items() if name.startswith(own.trained)}
+    return Trained(kept, found.losses)
+
+
+def train_own(plan: dict, processes: Processes, data: Dataset, state: Path) -> Trained:
+    """`train`, of what a process is told in JSON."""
+    folders = {k: v if v is None else Path(v) for k, v in plan["folders"].items()}
+    own = Tuning.of_settings(plan["tuning"])
+    return train(own, Folders(**folders), processes, data, state)
+
+
+def main() -> None:
+    """One of the processes that train together."""
+    trainer.take_part(train_own)
+
+
+# --- what a run leaves ----------------------------------------------------------------------------
+
+
+def leave_projector(own: Tuning, folders: Folders, tensors: dict) -> tuple[dict, Any]:
+    """Write the projector, with its hash."""
+    model = folders.load(own)
+    far = {"projector_l2_distance": keep_projector(model, tensors, folders.output)}
+    digest = sha256(folders.output / vision.PROJECTOR)
+    write_json(folders.output / "manifest.json", {"sha256": digest})
+    return far, model
+
+
+def leave_run(own: Tuning, folders: Folders, tensors: dict) -> tuple[dict, Any]:
+    """Write the text model as a checkpoint directory, and the projector beside it."""
+    text = load_model(folders.base)
+    vision.load_text(text, tensors)
+    far = {"l2_distance": tuning.distance(load_model(folders.base), text)}
+    tuning.save(text, chat.load_tokenizer(folders.base, own.text_template), folders.output)
+    model = vision.around(
+        text, load_tokenizer(folders.base), folders.encoder, own.layer, folders.projector
+    )
+    far["projector_l2_distance"] = keep_projector(model, tensors, folders.output)
+    return far, model
+
+
+@torch.no_grad()
+def keep_projector(model: LlavaForConditionalGeneration, tensors: dict, folder: Path) -> float:
+    """Give the model its trained projector, write it; the L2 distance from the one it had."""
+    projector, found = model.model.multi_modal_projector, vision.projector_weights(tensors)
+    squares = [
+        (found[name] - p).double().square().sum() for name, p in projector.named_parameters()
+    ]
+    projector.load_state_dict(found)
+    vision.save_projector(found, folder)
+    return float(torch.stack(squares).sum().sqrt())
+
+
+@torch.inference_mode()
+def response_loss(
+    model: LlavaForConditionalGeneration,
+    processor: LlavaProcessor,
+    examples: Examples,
+    images: Images,
+    processes: Processes,
+) -> Score:
+    """Mean loss in nats of a token of the responses; conversations are the units of its error."""
+    model = model.to("cuda" if processes.cuda else "cpu").eval()
+    collator = DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
+    decoded = Decoded(images)
+    lengths, kinds = np.array(examples.lengths), np.array(examples.with_image)
+    sums, counts = np.zeros(len(lengths)), np.zeros(len(lengths))
+    most = min(processes.batch_tokens, LOGITS // model.config.text_config.vocab_size)
+    order = np.lexsort((lengths, kinds))  # those without an image first, each kind by length
+    for kind in np.unique(kinds):
+        of_kind = order[kinds[order] == kind]
+        for part in of_like_lengths(lengths[of_kind], most):
+            chosen = of_kind[part]
+            rows = examples.data([int(i) for i in chosen]).with_transform(decoded)
+            batch = collator(list(rows)).to(model.device)
+            targets = batch.pop("labels")[:, 1:]
+            logits = model(**batch, use_cache=False).logits[:, :-1].float()
+            losses = F.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORE
+            )
+            sums[chosen] = losses.view(targets.shape).double().sum(1).cpu().numpy()
+            counts[chosen] = (targets != IGNORE).sum(1).cpu().numpy()
+    return mean_loss(sums[None], counts)
+
+
+if __name__ == "__main__":
+    main()
