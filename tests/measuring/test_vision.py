@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from overtrain.model.vision import load_llava, projector_weights, save_projector
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -17,7 +16,8 @@ from overtrain import PipelineError
 from overtrain.config.vision_suites import VisionSuite
 from overtrain.data import tokenizer
 from overtrain.data.images import Images
-from overtrain.measuring import vision, vision_suites
+from overtrain.measuring import vision, vision_questions, vision_suites
+from overtrain.model.vision import load_llava, projector_weights, save_projector
 
 CPU = torch.device("cpu")
 TEMPLATE = (
@@ -113,7 +113,7 @@ def model(folders) -> vision.Model:
 
 @pytest.fixture(scope="module")
 def images(folders) -> Images:
-    return Images(folders["suite"] / vision_suites.IMAGES)
+    return Images(folders["suite"] / vision_questions.IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def questions(folders) -> list[dict]:
     """Of all benchmarks, of many lengths."""
     return [
         q
-        for own in vision_suites.read_suite(folders["suite"], SUITE.asked_slice()).values()
+        for own in vision_questions.read_suite(folders["suite"], SUITE.asked_slice()).values()
         for q in own
     ]
 
@@ -152,6 +152,16 @@ def test_a_batch_answers_as_each_question_alone_and_as_by_hand(model, questions,
     assert len({len(q["question"]) for q in questions}) > 5
     assert len(set(together)) > 30  # they differ by question and image
     assert {0, 6} < {len(answer) for answer in together}  # some end by themselves
+
+
+def test_tokens_and_pixels_are_the_processors(model, questions, images):
+    prompts = [model.prompt(q["question"]) for q in questions[::7]]
+    shown = [images[q["image"]] for q in questions[::7]]
+    own = {"padding": True, "padding_side": "left", "add_special_tokens": False}
+    expected = model.processor(text=prompts, images=shown, return_tensors="pt", **own)
+    found = model.tokens(prompts) | {"pixel_values": model.pixels(shown)}
+    assert all(torch.equal(found[key], expected[key]) for key in found)
+    assert ((found["input_ids"] == model.processor.image_token_id).sum(1) == 16).all()
 
 
 def test_an_answer_is_of_its_image(model, questions, images):

@@ -152,7 +152,7 @@ class Answered(NamedTuple):
 
 
 def read(kind: str, questions: list[dict], answers: list[str | None]) -> Answered:
-    """questions: rows of `vision_suites.SCHEMA`; answers: None where a question was not asked."""
+    """questions: rows of `vision_questions.SCHEMA`; answers: None of those that were not asked."""
 
     def column(name: str) -> np.ndarray:
         return np.array([question[name] for question in questions], object)
