@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from overtrain.figures.families.instruction_runs import OfInstructionRuns
+from overtrain.figures.families.tuned_runs import OfTunedRuns
 from overtrain.figures.kind import Axes, Data, Drawn
 
 # By `choice`: for each split of the prompts that chooses a rate, the one that is reported at it.
@@ -14,7 +14,7 @@ REPORTED = {"all_prompts": {"all": "all"}, "halves": {"even": "odd", "odd": "eve
 POINT = {"marker": "o", "markersize": 3, "capsize": 2, "linewidth": 1.3}
 
 
-class TunedScoresByTokens(OfInstructionRuns):
+class TunedScoresByTokens(OfTunedRuns):
     """A point and its deviation over seeds for each checkpoint, the base dashed.
 
     choice: "all_prompts" chooses the rate and reports the win rate on all prompts, as the paper

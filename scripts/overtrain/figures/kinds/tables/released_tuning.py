@@ -8,12 +8,12 @@ from overtrain.figures.families.models import Tasks
 from overtrain.figures.kind import Catalogue, Data, Table
 
 
-class InstructionTuning(Tasks, Table):
+class ReleasedTuning(Tasks, Table):
     """All data sets are tuned on with one recipe; every learning rate is run."""
 
     conversations: ClassVar[bool] = True
 
-    content: Literal["instruction_tuning"]
+    content: Literal["released_tuning"]
 
     def printed(self, catalogue: Catalogue) -> dict:
         tasks = catalogue.names("tasks", self.tasks)

@@ -30,7 +30,7 @@ class Panel(Section):
     ] = Field(description="Their mean is shown")
 
 
-class OfInstructionRuns(OfSweeps, Figure):
+class OfTunedRuns(OfSweeps, Figure):
     """A figure of scores of released models before and after instruction tuning."""
 
     studies: ClassVar[set[str]] = {"released"}
