@@ -1,8 +1,7 @@
-"""Figures of scores of released models before and after instruction tuning (section 2)."""
+"""Figures of scores of released models before and after they are tuned (section 2)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
@@ -10,49 +9,85 @@ from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
-from overtrain.config.benchmarks import NOT_BENCHMARKS
 from overtrain.config.errors import known
-from overtrain.config.judges import OverlapJudge, PromptsOfTask
 from overtrain.config.models import Checkpoint
 from overtrain.config.section import Distinct, Section, Text
-from overtrain.figures.families.models import OfSweeps
+from overtrain.figures.families.main_scores import MAIN_SCORES, MainScore
+from overtrain.figures.families.models import OfSweeps, Runs, Tuning
 from overtrain.figures.kind import Catalogue, Figure
 
-WIN_RATES = {"win_rate", "length_controlled_win_rate"}
+TEXT = ("held-out text", "perplexity")  # title and metric of c4
+COMMON = {"accuracy", "accuracy_norm", "perplexity"}  # metrics beside those of the main score
+TokenAxis = Annotated[
+    Literal["log", "linear"], Field(description="Scale of the pre-training tokens")
+]
 
 
 class Panel(Section):
-    """A panel of scores after instruction tuning."""
+    """A panel of scores after tuning."""
 
     title: Text | None = Field(None, description="Above the panel; the evaluation's without it")
     evaluations: Distinct[
-        Annotated[Text, Field(description="alpaca, c4, or a benchmark of the suite")]
+        Annotated[
+            Text,
+            Field(
+                description="alpaca or vlm (which `main` is), c4, a benchmark of the suite, or, "
+                "beside vlm, of the vision suite"
+            ),
+        ]
     ] = Field(description="Their mean is shown")
 
 
-class OfTunedRuns(OfSweeps, Figure):
-    """A figure of scores of released models before and after instruction tuning."""
+class TunedRuns(Runs):
+    """Runs of one recipe, the score that they are tuned for, and what else is shown of them."""
+
+    main: Literal["alpaca", "vlm"] = Field(
+        description="The score that is tuned for: it is drawn green and chooses the learning rate; "
+        "vlm after visual tuning"
+    )
+    panels: list[Panel] = Field(min_length=1, description="Panels, left to right")
+
+
+class OfTunedRuns(TunedRuns, OfSweeps, Figure):
+    """A figure of scores of released models before and after tuning."""
 
     studies: ClassVar[set[str]] = {"released"}
-    conversations: ClassVar[bool] = True
-    metrics: ClassVar[set[str]] = {"accuracy", "accuracy_norm", "perplexity"} | WIN_RATES
+    metrics: ClassVar[set[str]] = COMMON.union(*(main.metrics for main in MAIN_SCORES.values()))
     selections: ClassVar[set[str]] = {"base", "last"}
-    chooses: ClassVar[bool]  # whether it shows runs of the learning rate that wins most
+    chooses: ClassVar[bool]  # whether it shows runs of the rate that is best by the main score
 
-    panels: list[Panel] = Field(min_length=1, description="Panels, left to right")
-    token_axis: Literal["log", "linear"] = Field(description="Scale of the pre-training tokens")
+    token_axis: TokenAxis
+
+    @property
+    def main_score(self) -> MainScore:
+        return MAIN_SCORES[self.main]
+
+    @property
+    def tuning(self) -> Tuning:
+        return self.main_score.tuning
 
     def evaluations(self) -> list[str]:
         return sorted({name for panel in self.panels for name in panel.evaluations})
 
+    def benchmarks(self, catalogue: Catalogue) -> list[str]:
+        """The benchmarks of language that it shows."""
+        return [name for name in self.evaluations() if name in catalogue.suite.tasks]
+
+    def needs_main(self, catalogue: Catalogue) -> bool:
+        """Whether it shows the main score or a part of it, or chooses by it."""
+        return self.chooses or not self.main_score.shows(catalogue).keys().isdisjoint(
+            self.evaluations()
+        )
+
     def measurements(self, catalogue: Catalogue) -> list[str]:
-        """Those of each checkpoint, and the win rates, which are of all of a model together."""
+        """Those of each checkpoint, and those of all of a model together."""
         found = super().measurements(catalogue)
-        if "alpaca" in self.evaluations() or self.chooses:
+        if self.needs_main(catalogue):
             found += [
-                paths.of_sweeps(model, task, self.recipe, "alpaca")
+                file
                 for model in catalogue.names("models", self.models)
                 for task in catalogue.names("tasks", self.tasks)
+                for file in self.main_score.files_of_model(model, task, self.recipe)
             ]
         return found
 
@@ -62,84 +97,78 @@ class OfTunedRuns(OfSweeps, Figure):
         Held-out text is the last link of a run's chain and always among them: a figure that came
         later would find the weights gone.
         """
-        shown = self.evaluations()
-        benchmarks = any(name not in NOT_BENCHMARKS for name in shown)
+        benchmarks = self.benchmarks(catalogue)
         if benchmarks:
             yield paths.of_checkpoint(checkpoint, "benchmarks")
-        if "c4" in shown:
+        if "c4" in self.evaluations():
             yield paths.of_checkpoint(checkpoint, "c4")
         for task in catalogue.names("tasks", self.tasks):
             for run in catalogue.runs(self.recipe):
+                if self.needs_main(catalogue):
+                    yield from self.main_score.files_of_run(checkpoint, task, self.recipe, run)
                 for evaluation in ["benchmarks", "c4"] if benchmarks else ["c4"]:
                     yield paths.of_run(checkpoint, task, self.recipe, run, evaluation)
 
     def only(self, catalogue: Catalogue) -> dict[str, list]:
-        return {"evaluation": sorted({*self.evaluations(), "alpaca"})}
+        return {
+            "evaluation": sorted({*self.evaluations(), self.main}),
+            "metric": sorted(COMMON | self.main_score.metrics),
+        }
+
+    def shows(self, catalogue: Catalogue) -> dict[str, tuple[str, str]]:
+        """Title and metric of all that may be shown, by evaluation."""
+        language = {name: (own.title, own.metric) for name, own in catalogue.suite.tasks.items()}
+        return self.main_score.shows(catalogue) | {"c4": TEXT} | language
 
     def printed(self, catalogue: Catalogue) -> dict:
-        alpaca = catalogue.settings.evaluations.alpaca
-        prompts = catalogue.settings.prompts[alpaca.prompts]
-        shows = {"alpaca": (prompts.title, alpaca.metric), "c4": ("held-out text", "perplexity")}
-        shows |= {name: (own.title, own.metric) for name, own in catalogue.suite.tasks.items()}
-        shown = {name: shows[name] for name in {*self.evaluations(), "alpaca"}}
-        return super().printed(catalogue) | {
-            "evaluations": {name: {"title": t, "metric": m} for name, (t, m) in shown.items()},
-            "judge": catalogue.judge.title,
-            "reference": alpaca.reference.plain(),
-        }
+        shows = self.shows(catalogue)
+        shown = {name: shows[name] for name in {*self.evaluations(), self.main}}
+        return (
+            super().printed(catalogue)
+            | {"evaluations": {name: {"title": t, "metric": m} for name, (t, m) in shown.items()}}
+            | self.main_score.printed(catalogue)
+        )
 
     def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
         yield from super().sources(catalogue)
-        own = catalogue.settings.evaluations
-        yield "prompts", own.alpaca.prompts
-        yield "judges", own.alpaca.judge
-        yield "benchmark_suites", own.benchmarks.suite
+        yield from self.main_score.sources(self.recipe, catalogue)
+        yield "benchmark_suites", catalogue.settings.evaluations.benchmarks.suite
 
     def check(self, where: str, catalogue: Catalogue) -> None:
+        self.check_main(where, catalogue)
         super().check(where, catalogue)
         self.check_panels(where, catalogue)
-        self.check_judge(catalogue)
-        self.check_runs(where, catalogue)
+        models = catalogue.names("models", self.models)
+        self.main_score.check(where, models, self.recipe, catalogue)
+
+    def check_main(self, where: str, catalogue: Catalogue) -> None:
+        """The recipe is of the tuning whose score `main` is."""
+        for name, other in MAIN_SCORES.items():
+            section = other.tuning.recipes
+            if name != self.main and self.recipe in getattr(catalogue.settings, section):
+                raise PipelineError(
+                    f"{where}.main is {self.main!r}; its recipe {self.recipe!r} is one of "
+                    f"{section}, where main is {name!r}"
+                )
 
     def check_panels(self, where: str, catalogue: Catalogue) -> None:
-        """Panels show what is measured."""
-        suite = f"the suite {catalogue.settings.evaluations.benchmarks.suite}"
+        """Panels show what is measured, and means are of scores of one suite."""
+        own = self.main_score.shows(catalogue)
+        language = catalogue.settings.evaluations.benchmarks.suite
+        suites = f"the suite {' or '.join([language, *self.main_score.suites(catalogue)])}"
         for name in self.evaluations():
-            known(f"{where}.panels", name, suite, [*NOT_BENCHMARKS, *catalogue.suite.tasks], "has")
+            known(f"{where}.panels", name, suites, self.shows(catalogue), "has")
         for panel in self.panels:
-            alone = [name for name in panel.evaluations if name in NOT_BENCHMARKS]
-            if alone and len(panel.evaluations) > 1:
+            names = panel.evaluations
+            alone = [name for name in names if name in (self.main, "c4")]
+            if alone and len(names) > 1:
                 raise PipelineError(
-                    f"{where}.panels takes a mean of {', '.join(panel.evaluations)}; "
+                    f"{where}.panels takes a mean of {', '.join(names)}; "
                     f"{alone[0]} is no accuracy and needs a panel of its own"
                 )
-
-    def check_judge(self, catalogue: Catalogue) -> None:
-        """A judge that compares with known answers needs prompts that have some."""
-        alpaca = catalogue.settings.evaluations.alpaca
-        source = catalogue.settings.prompts[alpaca.prompts].source
-        if isinstance(catalogue.judge, OverlapJudge) and not isinstance(source, PromptsOfTask):
-            raise PipelineError(
-                f"evaluations.alpaca.judge is {alpaca.judge!r}, of kind overlap, which needs "
-                f"prompts with known answers; {alpaca.prompts!r} has none"
-            )
-
-    def check_runs(self, where: str, catalogue: Catalogue) -> None:
-        """A batch is whole micro-batches, and a win rate needs the run that it compares with."""
-        batch_size = catalogue.settings.instruction_recipes[self.recipe].batch_size
-        for model in catalogue.names("models", self.models):
-            own = catalogue.settings.resources.finetune_instruct[catalogue.released(model).size]
-            together = own.micro_batch * max(1, own.gpu)
-            if batch_size % together:
+            parts = [name for name in names if name in own]
+            if parts and len(parts) < len(names):
                 raise PipelineError(
-                    f"instruction_recipes.{self.recipe}.batch_size is {batch_size}; it must be a "
-                    f"multiple of micro_batch x gpu of resources.finetune_instruct for {model} "
-                    f"({own.micro_batch} x {max(1, own.gpu)})"
+                    f"{where}.panels takes a mean of {', '.join(names)}; it must be of one "
+                    f"suite, and only {', '.join(parts)} of these are parts of {self.main}"
                 )
-        reference = catalogue.settings.evaluations.alpaca.reference.plain()
-        runs = catalogue.runs(self.recipe)
-        if reference not in list(runs.values()):
-            raise PipelineError(
-                f"evaluations.alpaca.reference is {json.dumps(reference)}, which the recipe "
-                f"{self.recipe!r} of {where} does not run; it runs {', '.join(runs)}"
-            )

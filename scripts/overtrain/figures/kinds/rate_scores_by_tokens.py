@@ -1,4 +1,4 @@
-"""Scores at every learning rate, a line each (Figs 12, 14 ...)."""
+"""Scores at every learning rate, a line each (Figs 12, 14, 24 ...)."""
 
 from __future__ import annotations
 
