@@ -4,14 +4,14 @@ import pyarrow as pa
 
 from job import TorchJob
 from overtrain.data.images import Images
-from overtrain.measuring import vision, vision_scores, vision_suites
+from overtrain.measuring import vision, vision_questions, vision_scores
 from overtrain.model.released import diverged
 from overtrain.records.measurements import write_table
 
 with TorchJob(snakemake) as job:
     config, run = job.slice, job.input.model
-    suite = vision_suites.read_suite(job.input.suite, config)
-    images = Images(job.input.suite / vision_suites.IMAGES)
+    suite = vision_questions.read_suite(job.input.suite, config)
+    images = Images(job.input.suite / vision_questions.IMAGES)
     batch_size, lost = job.catalogue.vision_suite.batch_size, diverged(run)
     if not lost:
         own = (config["template"], config["layer"], job.device)

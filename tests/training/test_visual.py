@@ -536,7 +536,7 @@ def test_a_stopped_training_goes_on_and_ends_bit_identical(
     tune(own, place, tmp_path / "whole", start)
     killed = number == signal.SIGKILL
     several = replace(ONE, state_minutes=0 if killed else NEVER)
-    status, said = stop(own, several, folders(own, place, tmp_path, start), 9, number)
+    status, said = stop(own, several, folders(own, place, tmp_path, start), 10, number)
     assert status == (-number if killed else 1), said
     (last,) = (tmp_path / "state").glob(f"checkpoint-*/{states.COMPLETE}")
     step = last.parent.name

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
-from transformers import BatchFeature, GenerationConfig
+from PIL import Image
+from transformers import GenerationConfig
 from transformers.models.llava import LlavaForConditionalGeneration, LlavaProcessor
 
 from overtrain import PipelineError
@@ -60,30 +61,34 @@ class Model:
         turn = [{"role": "user", "content": parts}]
         return self.processor.apply_chat_template(turn, add_generation_prompt=True)
 
-    def encode(self, prompts: list[str], images: list) -> BatchFeature:
-        """Tokens, padded on the left, and pixels."""
-        found = self.processor(
-            images=images,
-            text=prompts,
+    def tokens(self, prompts: list[str]) -> dict[str, torch.Tensor]:
+        """Padded on the left; the image's mark is as many tokens as the encoder has patches."""
+        image = vision.IMAGE * vision.image_tokens(self.processor)
+        found = self.processor.tokenizer(
+            [prompt.replace(vision.IMAGE, image) for prompt in prompts],
             padding=True,
             padding_side="left",
             add_special_tokens=False,  # as in training: the template says all
             return_tensors="pt",
         )
-        found.pop("token_type_ids", None)  # of some tokenizers, for no model here
-        return found
+        return {key: found[key] for key in ("input_ids", "attention_mask")}
 
-    def generate(self, inputs: BatchFeature, new_tokens: int) -> list[str]:
+    def pixels(self, images: list[Image.Image]) -> torch.Tensor:
+        return self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+
+    def generate(self, prompts: list[str], pixels: torch.Tensor, new_tokens: int) -> list[str]:
         """The answers to a batch."""
-        tokenizer = self.processor.tokenizer
+        tokenizer, device = self.processor.tokenizer, self.model.device
         greedy = GenerationConfig(  # a checkpoint's own may penalise what was said
             do_sample=False,
             max_new_tokens=new_tokens,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-        inputs = inputs.to(self.model.device, self.model.dtype)  # integers stay integers
-        ids = self.model.generate(**inputs, generation_config=greedy)
+        inputs = {key: value.to(device) for key, value in self.tokens(prompts).items()}
+        ids = self.model.generate(
+            **inputs, pixel_values=pixels.to(device, self.model.dtype), generation_config=greedy
+        )
         new = ids[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
@@ -105,13 +110,13 @@ def ask(
     batch_size: int,
     threads: int = 1,
 ) -> list[str | None]:
-    """The answers to `questions` (rows of `vision_suites.SCHEMA`), in order; None: no room for it.
+    """The answers to `questions` (rows of `vision_questions.SCHEMA`), in order.
 
-    threads: those that read images. PipelineError if there is room for none.
+    None where there is no room for an answer; PipelineError if there is none for any. threads:
+    those that read images, beside the one that asks.
     """
     prompts = [model.prompt(question["question"]) for question in questions]
-    tokenize = model.processor.tokenizer
-    texts = tokenize(prompts, add_special_tokens=False).input_ids
+    texts = model.processor.tokenizer(prompts, add_special_tokens=False).input_ids
     of_image = vision.image_tokens(model.processor) - 1  # beside its mark
     lengths = [len(text) + of_image for text in texts]
     room = model.context - new_tokens
@@ -123,17 +128,16 @@ def ask(
         )
     if left := len(prompts) - len(asked):
         print(f"{left} of {len(prompts)} questions leave no room for an answer; counted as wrong")
-
-    def encode(batch: list[int]) -> BatchFeature:
-        return model.encode(
-            [prompts[place] for place in batch], [images[questions[p]["image"]] for p in batch]
-        )
-
+    asked.reverse()  # the longest first: what has no memory for it fails at once
     batches = [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
-    batches.reverse()  # the longest first: what has no memory for it fails at once
+
+    def pixels(batch: list[int]) -> torch.Tensor:  # of no tokenizer, which threads cannot share
+        return model.pixels([images[questions[place]["image"]] for place in batch])
+
     answers: list[str | None] = [None] * len(prompts)
-    for batch, inputs in zip(batches, ahead(encode, batches, threads), strict=True):
-        for place, answer in zip(batch, model.generate(inputs, new_tokens), strict=True):
+    for batch, read in zip(batches, ahead(pixels, batches, threads), strict=True):
+        own = [prompts[place] for place in batch]
+        for place, answer in zip(batch, model.generate(own, read, new_tokens), strict=True):
             answers[place] = answer
     return answers
 

@@ -112,7 +112,7 @@ READ: dict[str, Callable[[str], str | None]] = {
     "mme": first_yes_or_no,
     "gqa": phrase,
     "ai2d": letter,
-    "textvqa": lambda answer: normalised(answer) or None,
+    "textvqa": lambda answer: normalised(answer) if answer.strip() else None,
     "pope": yes_or_no,
 }
 
@@ -152,7 +152,7 @@ class Answered(NamedTuple):
 
 
 def read(kind: str, questions: list[dict], answers: list[str | None]) -> Answered:
-    """questions: rows of `vision_suites.SCHEMA`; answers: None where a question was not asked."""
+    """questions: rows of `vision_questions.SCHEMA`; answers: None of those that were not asked."""
 
     def column(name: str) -> np.ndarray:
         return np.array([question[name] for question in questions], object)

@@ -1,7 +1,6 @@
 """Suites of vision-language benchmarks, fetched where there is internet and written down whole.
 
-A suite's folder holds each benchmark's questions as parquet (SCHEMA), the images of all in one
-archive (`data.images`), and a manifest with hashes, counts, and the commit of each data set.
+What its folder holds, and how it is read where there is none: `vision_questions`.
 
 Questions of one image are of one half, so that halves share no image and MME's pairs stay together;
 halves alternate over the images of each category, in a drawn order, so that both have every
@@ -17,40 +16,27 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from overtrain import PipelineError
-from overtrain.data import digits, images
+from overtrain.data import images
 from overtrain.hub import client
+from overtrain.measuring.vision_digits import from_digits
+from overtrain.measuring.vision_questions import IMAGES, MANIFEST, SCHEMA, group, with_suffix
 from overtrain.measuring.vision_scores import READ
 from overtrain.records.provenance import seed_of, sha256, whole_folder, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MANIFEST, IMAGES = "manifest.json", "images"
-SCHEMA = pa.schema(
-    {
-        "id": pa.string(),  # the data set's; MME's pairs share one
-        "question": pa.string(),  # as it is asked
-        "answers": pa.list_(pa.string()),  # the known ones: TextVQA has ten, others one
-        "image": pa.string(),  # its name in the archive
-        "category": pa.string(),  # MME's sub-task, POPE's way to choose what is not there
-        "half": pa.string(),  # even or odd
-    }
-)
 MARK = "<image>"  # where a prompt has its image; a question that says so would have two
 
 
 class LeftOutError(Exception):
     """Why a question cannot be asked; it is left out and counted."""
-
-
-# --- preparation: with internet -------------------------------------------------------------------
 
 
 def prepare(name: str, suite: dict, folder: Path, origin: dict) -> dict:
@@ -132,11 +118,6 @@ def ordered(rows: list[dict]) -> list[dict]:
                 placed.append((order, row | {"half": ("even", "odd")[count % 2]}))
             count += 1
     return [row for _, row in sorted(placed, key=lambda entry: entry[0])]
-
-
-def group(row: dict) -> tuple:
-    """Of questions that are scored together."""
-    return row["category"], row["id"], row["image"]
 
 
 def complete(kind: str, rows: list[dict], left_out: Counter) -> list[dict]:
@@ -248,10 +229,6 @@ def format_of(content: bytes) -> str:
 # --- how a question is asked ----------------------------------------------------------------------
 
 
-def with_suffix(question: str, settings: dict) -> str:
-    return "\n".join(filter(None, (question.strip(), settings.get("suffix"))))
-
-
 def text_of(row: dict, key: str) -> str:
     if not isinstance(row[key], str) or not row[key].strip():
         raise LeftOutError(f"no {key}")
@@ -302,91 +279,3 @@ ASKED: dict[str, Callable[[dict, dict], tuple[str, list[str]]]] = {
     "textvqa": with_ocr,
     "pope": plainly,
 }
-
-
-# --- of digits: without a network -----------------------------------------------------------------
-
-ALIKE = {0: 6, 1: 7, 2: 3, 3: 8, 4: 9, 5: 6, 6: 0, 7: 1, 8: 3, 9: 4}  # which are taken for which
-
-
-def from_digits(settings: dict, about: dict, left_out: Counter) -> Iterator[tuple[dict, bytes]]:
-    """`questions` on digits: of MME's and POPE's kind two on each, a yes and a no among them."""
-    asked, kind = settings["source"], settings["kind"]
-    about |= asked
-    draw = Random(seed_of("vision_suites", kind))
-    pool = draw.sample(every := digits.images(asked["digits"]), len(every))
-    for place, digit in enumerate(pool):
-        own = list(of_digit(kind, digit.digit, place, draw))
-        if (place + 1) * len(own) > asked["questions"]:
-            return
-        for (question, answer), category in own:
-            yield (
-                {
-                    "id": Path(digit.name).stem,
-                    "question": with_suffix(question, settings),
-                    # Ten people, of whom some write the word and some the figure.
-                    "answers": [answer] * 6 + [str(digit.digit)] * 4
-                    if kind == "textvqa"
-                    else [answer],
-                    "image": digit.name,
-                    "category": category,
-                },
-                digit.png,
-            )
-
-
-def of_digit(
-    kind: str, digit: int, place: int, draw: Random
-) -> Iterator[tuple[tuple[str, str], str | None]]:
-    """Questions about one digit in held-out phrasings, each with its answer; their category."""
-
-    def ask(what: str, other: int = 0) -> tuple[str, str]:
-        phrasing = draw.choice(digits.QUESTIONS[what].held_out)
-        return digits.ask(digit, what, phrasing, other)
-
-    def another() -> int:
-        return draw.choice([other for other in range(10) if other != digit])
-
-    if kind == "mme" and place % 2:  # a pair has a yes and a no
-        yield ask("is_it", digit), "identity"
-        yield ask("is_it", another()), "identity"
-    elif kind == "mme":
-        larger = ask("larger")
-        yield larger, "size"
-        yield ask("is_it", another() if larger[1] == "yes" else digit), "size"
-    elif kind == "pope":
-        category = ("random", "adversarial")[place % 2]
-        yield ask("is_it", digit), category
-        yield ask("is_it", another() if category == "random" else ALIKE[digit]), category
-    else:
-        yield ask({"gqa": "parity", "ai2d": "letter", "textvqa": "which"}[kind]), None
-
-
-# --- evaluation: without --------------------------------------------------------------------------
-
-
-def read_suite(folder: Path, asked: dict) -> dict[str, list[dict]]:
-    """The questions of each benchmark of `asked` (a suite's `asked_slice`), at most its limit.
-
-    PipelineError if a file is not the one that was prepared.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        found = {}
-        for name in asked["benchmarks"]:
-            path = folder / f"{name}.parquet"
-            if sha256(path) != manifest["files"][path.name]:
-                raise PipelineError(f"{path}: not the file that was prepared; delete {folder}")
-            rows = pq.read_table(path, columns=SCHEMA.names).to_pylist()
-            found[name] = limited(rows, asked["limit"])
-    except (OSError, pa.ArrowInvalid, json.JSONDecodeError, KeyError) as error:
-        raise PipelineError(f"{folder}: not a whole suite of benchmarks ({error})") from error
-    return found
-
-
-def limited(rows: list[dict], limit: int | None) -> list[dict]:
-    """The first rows, at most `limit`, and no pair cut."""
-    end = min(limit or len(rows), len(rows))
-    while 0 < end < len(rows) and group(rows[end]) == group(rows[end - 1]):
-        end -= 1
-    return rows[:end]

@@ -318,6 +318,12 @@ def train(
         train_dataset=data.with_transform(Decoded(Images(folders.images))),
         processing_class=processor_of(own, folders),
     )
+    if processes.count > 1:
+        # transformers names layers of CLIP's text part with them, which is not there.
+        layers = {type(module).__name__ for module in model.modules()} & set(
+            model._no_split_modules
+        )
+        one.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = sorted(layers)
     try:
         found = trainer.run(one, processes, len(data) // own.batch_size, state)
     except PipelineError as error:  # one of a process that decodes comes with its traceback
