@@ -15,7 +15,7 @@ Backend = Annotated[
     Literal["hf", "vllm"],
     Field(description="hf: transformers. Results differ in rounding: one for all of a figure"),
 ]
-NOT_BENCHMARKS = ("alpaca", "c4")  # what else a tuned run is evaluated on
+NOT_BENCHMARKS = ("alpaca", "c4", "vlm")  # what else a tuned run is evaluated on
 
 
 class Dataset(Section):

@@ -12,8 +12,8 @@ CHECKPOINTS = Path("results/checkpoints")  # a folder in it stands in for a repo
 class Asked:
     """A repository at a revision, and the keys, below the entry, that name them.
 
-    kind: model or dataset; files: the ones that are needed: "checkpoint", or a mapping with a
-    template and their count, a folder, or names; None: all.
+    kind: model or dataset; files: the ones that are needed: "checkpoint" or "encoder", or a
+    mapping with a template and their count, a folder, or names; None: all.
     """
 
     key: str

@@ -6,9 +6,10 @@ that ends in one of the assistant's.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -18,6 +19,7 @@ Messages = list[dict[str, str]]
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 TURN = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
+SPEAKERS = {"human": "user", "gpt": "assistant", "system": "system"}  # LLaVA's
 
 
 class MalformedError(Exception):
@@ -59,11 +61,28 @@ def from_alpaca(row: dict) -> Messages:
     return exchange(question.strip(), row["output"].strip())
 
 
+def from_llava(row: dict) -> Messages:
+    """LLaVA: a list of turns; as in its own training, what comes before the first question goes."""
+    try:
+        said = [(t["from"], (t["value"] or "").strip()) for t in row["conversations"]]
+    except KeyError as error:
+        raise PipelineError(
+            f"a turn of column 'conversations' has no {error}; it has "
+            f"{sorted(row['conversations'][0])}"
+        ) from error
+    if not {speaker for speaker, _ in said} <= SPEAKERS.keys():
+        raise MalformedError("a turn of neither human nor gpt")
+    while said and said[0][0] == "gpt":
+        said.pop(0)
+    return [{"role": SPEAKERS[speaker], "content": text} for speaker, text in said]
+
+
 # The columns that a format reads, and how.
 FORMATS: dict[str, tuple[tuple[str, ...], Callable[[dict], Messages]]] = {
     "hh": (("chosen",), from_hh),
     "messages": (("messages",), from_messages),
     "alpaca": (("instruction", "input", "output"), from_alpaca),
+    "llava": (("conversations",), from_llava),
 }
 
 
@@ -104,31 +123,51 @@ def prompt_key(messages: Messages) -> str:
     return " ".join(first.lower().split())
 
 
-def read(rows: list[dict], kind: str) -> tuple[list[dict], Counter]:
-    """{"messages", "dataset"} of each row that is a conversation, once each; why others are not."""
+def prompt_of(example: dict) -> str:
+    return prompt_key(example["messages"])
+
+
+def example_of(row: dict, kind: str) -> dict:
+    """{"messages", "dataset"} of a row; MalformedError if it is no conversation."""
+    return {"messages": conversation(row, kind), "dataset": row.get("dataset")}
+
+
+def read(
+    rows: Iterable[dict], kind: str, example: Callable[[dict, str], dict] = example_of
+) -> tuple[list[dict], Counter]:
+    """The example of each row that is a conversation, once each; why others are none.
+
+    example: of a row and its format; an "image" in it tells apart what is said of two images.
+    """
     found: list[dict] = []
     left_out: Counter[str] = Counter()
     seen = set()
     for row in rows:
         try:
-            messages = conversation(row, kind)
+            own = example(row, kind)
         except MalformedError as reason:
             left_out[str(reason)] += 1
             continue
-        key = tuple((m["role"], m["content"]) for m in messages)
-        if key in seen:
+        texts = (own.get("image"), *((m["role"], m["content"]) for m in own["messages"]))
+        if (key := hashlib.sha256(repr(texts).encode()).digest()) in seen:
             left_out["a repetition"] += 1
             continue
         seen.add(key)
-        found.append({"messages": messages, "dataset": row.get("dataset")})
+        found.append(own)
     return found, left_out
 
 
-def disjoint(examples: dict[str, list[dict]], sizes: dict[str, int]) -> dict[str, list[dict]]:
+def disjoint(
+    examples: dict[str, list[dict]],
+    sizes: dict[str, int],
+    key_of: Callable[[dict], str] = prompt_of,
+) -> dict[str, list[dict]]:
     """Test, validation and training conversations, at most `sizes` of each.
 
-    No prompt of one split stands in another; test and validation hold each prompt once. A split
-    that the source lacks is taken from its training rows, which come in the order of the draw.
+    No key of one split stands in another; test and validation hold each key once. A split that the
+    source lacks is taken from its training rows, which come in the order of the draw.
+
+    key_of: what must not stand in two splits: the prompt.
     """
     taken: set[str] = set()
     splits: dict[str, list[dict]] = {}
@@ -138,7 +177,7 @@ def disjoint(examples: dict[str, list[dict]], sizes: dict[str, int]) -> dict[str
         for example in examples.get(split, examples["train"]):
             if len(chosen) == sizes[split]:
                 break
-            key = prompt_key(example["messages"])
+            key = key_of(example)
             if key not in taken and (split == "train" or key not in own):
                 own.add(key)
                 chosen.append(example)

@@ -1,9 +1,9 @@
 """Fine-tuning tasks: rows from the hub or from packages, as splits of examples.
 
 A task is `language_modelling` (a text), `classification` (a prompt, its possible answers, and
-which one is right) or `chat` (see `conversations`). Templates of the configuration turn a
-source's columns into the first two; the answers of classification are templates too, so that they
-can be fixed words (MR) or differ by example (SIQA).
+which one is right), `chat` (see `conversations`) or `image_chat` (which has a module of its own).
+Templates of the configuration turn a source's columns into the first two; the answers of
+classification are templates too, so that they can be fixed words (MR) or differ by example (SIQA).
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import random
 import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +25,11 @@ from overtrain.data.tokenizer import hub_tokenizer
 from overtrain.hub import client
 from overtrain.records.provenance import seed_of, sha256, whole_file, write_json
 
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
 SPLITS = ("train", "validation", "test")
+MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 COLUMNS = {
     "language_modelling": {"text": pa.string()},
     "classification": {
@@ -30,11 +37,8 @@ COLUMNS = {
         "choices": pa.list_(pa.string()),
         "label": pa.int64(),
     },
-    "chat": {"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))},
-    "image_chat": {
-        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
-        "image": pa.string(),
-    },
+    "chat": {"messages": MESSAGES},
+    "image_chat": {"messages": MESSAGES, "image": pa.string()},  # its name; null: none
 }
 
 # --- sources: lists of rows, a dictionary each ----------------------------------------------------
@@ -42,23 +46,28 @@ COLUMNS = {
 
 def rows_from_hub(source: dict) -> dict[str, list[dict]]:
     """Rows of a hub data set or local folder by our split names."""
-    from datasets import load_dataset
-
     rows = {}
     for split, name in source["splits"].items():
         with client.one_line(f"{source['dataset']} at {source['revision']}, split {name}"):
-            data = load_dataset(
-                source["dataset"],
-                source.get("name"),
-                data_dir=source.get("data_dir"),
-                revision=source["revision"],
-                split=name,
-                streaming=True,
-            )
-            if "take" in source:  # a subset of a data set too large to download (Starcoder)
-                data = data.shuffle(seed=0, buffer_size=10_000).take(source["take"])
-            rows[split] = list(data)
+            rows[split] = list(stream(source, name))
     return rows
+
+
+def stream(source: dict, split: str) -> IterableDataset:
+    """Rows of a split, by the source's name of it, as they come."""
+    from datasets import load_dataset
+
+    data = load_dataset(
+        source["dataset"],
+        source.get("name"),
+        data_dir=source.get("data_dir"),
+        revision=source["revision"],
+        split=split,
+        streaming=True,
+    )
+    if "take" in source:  # a subset of a data set too large to download (Starcoder)
+        data = data.shuffle(seed=0, buffer_size=10_000).take(source["take"])
+    return data
 
 
 def rows_from_packages(source: dict) -> list[dict]:
@@ -187,19 +196,30 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
 
 
 def split_conversations(
-    rows: list[dict] | dict[str, list[dict]], task: dict, name: str
-) -> tuple[dict[str, list], dict]:
-    """Conversations by split, disjoint by prompt, and what the manifest says about them."""
-    given = rows if isinstance(rows, dict) else {"train": rows}
+    rows: Iterable[dict] | Mapping[str, Iterable[dict]],
+    task: dict,
+    name: str,
+    example: Callable[[dict, str], dict] = conversations.example_of,
+    key_of: Callable[[dict], str] = conversations.prompt_of,
+) -> tuple[dict[str, list], dict[str, Counter]]:
+    """Conversations by split, disjoint by key, and why rows of the source are none.
+
+    example, key_of: what `conversations.read` and `conversations.disjoint` take.
+    """
+    given = rows if isinstance(rows, Mapping) else {"train": rows}
     examples: dict[str, list] = {}
-    report: dict[str, dict] = {"left_out": {}}
+    left_out: dict[str, Counter] = {}
     for split, own in given.items():
-        examples[split], reasons = conversations.read(own, task["format"])
-        report["left_out"][split] = dict(reasons)
+        examples[split], reasons = conversations.read(own, task["format"], example)
+        left_out[split] = reasons
         if reasons:
-            print(f"{split}: of {len(own)} rows are left out: {dict(reasons)}")
+            print(f"{split}: {reasons.total()} rows are left out: {dict(reasons)}")
         random.Random(seed_of("task order", name, split)).shuffle(examples[split])
-    splits = conversations.disjoint(examples, task["examples"])
+    return conversations.disjoint(examples, task["examples"], key_of), left_out
+
+
+def describe(splits: dict[str, list], task: dict) -> dict[str, dict]:
+    """What the manifest says about each split of conversations; PipelineError if one is empty."""
     count = None
     if named := task.get("tokenizer"):
         encoder = hub_tokenizer(named["repository"], named["revision"])
@@ -207,13 +227,14 @@ def split_conversations(
         def count(texts: list[str]) -> list[int]:
             return [len(e) for e in encoder.encode_batch_fast(texts, add_special_tokens=False)]
 
+    report = {}
     for split, chosen in splits.items():
         if not chosen:
             raise PipelineError(f"the {split} split is empty")
         if len(chosen) < task["examples"][split]:
             print(f"{split}: {len(chosen)} examples, fewer than {task['examples'][split]}")
         report[split] = conversations.summary(chosen, count)
-    return splits, report
+    return report
 
 
 def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
@@ -226,14 +247,25 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
         else:
             rows, revision = rows_from_packages(source), "installed packages"
         if task["kind"] == "chat":
-            splits, report = split_conversations(rows, task, name)
+            splits, left_out = split_conversations(rows, task, name)
+            report, more = describe(splits, task), {"left_out": left_out}
         else:
-            splits, report = split_rows(rows, task, name), {}
+            splits, report, more = split_rows(rows, task, name), {}, {}
     except PipelineError as error:
         raise PipelineError(f"tasks.{name}: {error}") from error
+    more |= {"provenance": origin, "revision": revision}
+    write(splits, task, folder, report, more)
+
+
+def write(
+    splits: dict[str, list], task: dict, folder: Path, report: dict[str, dict], more: dict
+) -> None:
+    """Write `{split}.parquet` and `manifest.json`.
+
+    report: what the manifest says of each split, beside its size and hash; more: what else it says.
+    """
     schema = pa.schema(COLUMNS[task["kind"]])
-    manifest = {"kind": task["kind"], "provenance": origin, "revision": revision, "source": source}
-    manifest |= {"splits": {}} | ({"left_out": report.pop("left_out")} if report else {})
+    manifest = {"kind": task["kind"], "source": task["source"], "splits": {}} | more
     for split, examples in splits.items():
         path = folder / f"{split}.parquet"
         with whole_file(path) as temporary:

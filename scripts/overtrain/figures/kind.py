@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Axes: TypeAlias = "axes.Axes"
 Catalogue: TypeAlias = "catalogue.Catalogue"
 Data: TypeAlias = "pd.DataFrame"
+Page: TypeAlias = "figure.Figure"
 Drawn: TypeAlias = "tuple[figure.Figure, pd.DataFrame]"  # the page, and the table of what is on it
 
 

@@ -131,19 +131,24 @@ def of_hub(repository: str, revision: str, what: str) -> Source:
     return fetched(files, what, repository=repository, revision=info.sha)
 
 
-def data_files(dataset: str, revision: str, names: list[str], what: str) -> Source:
-    """Named files of a data set of the hub, wherever in it they are, or of a local folder."""
-    place: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
-    local = is_local(dataset)
+def data_files(
+    repository: str, revision: str, names: list[str], what: str, kind: str = "dataset"
+) -> Source:
+    """Named files of a repository of the hub, wherever in it they are, or of a local folder.
+
+    kind: of the repository: dataset or model.
+    """
+    place: dict[str, Any] = {"repo_type": kind, "revision": revision}
+    local = is_local(repository)
     if local:
-        paths = {name: Path(dataset, name) for name in names}
+        paths = {name: Path(repository, name) for name in names}
         found: dict[str, Any] = {name: path for name, path in paths.items() if path.is_file()}
     else:
-        entries = client.api().get_paths_info(dataset, names, **place)
+        entries = client.api().get_paths_info(repository, names, **place)
         found = {entry.path: entry for entry in entries}
     if missing := [name for name in names if name not in found]:
         raise PipelineError(f"{what}: it has no file {missing[0]} ({len(missing)} missing)")
-    return copied(found) if local else fetched(found, what, repository=dataset, **place)
+    return copied(found) if local else fetched(found, what, repository=repository, **place)
 
 
 def copied(files: dict[str, Path]) -> Source:

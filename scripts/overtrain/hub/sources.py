@@ -20,6 +20,7 @@ from overtrain import PipelineError
 from overtrain.config.catalogue import Catalogue
 from overtrain.hub import client
 from overtrain.hub.download import wanted
+from overtrain.hub.encoders import encoder_files
 from overtrain.records.locks import exclusive
 from overtrain.records.provenance import write_json
 
@@ -154,11 +155,12 @@ def size(api: HfApi, source: dict, info: Any) -> int:
     name, files = source["repository"], source["files"]
     what = f"{name} at {source['revision']}"
     own = {"repo_type": source["kind"], "revision": info.sha}
-    if files is None or files == "checkpoint":
+    if files is None or isinstance(files, str):
         sizes = {file.rfilename: file.size for file in info.siblings}
         if files:
             top = [path for path in sizes if "/" not in path]
-            sizes = {path: sizes[path] for kind in wanted(top, what) for path in kind}
+            kinds = wanted(top, what) if files == "checkpoint" else [encoder_files(top, what)]
+            sizes = {path: sizes[path] for kind in kinds for path in kind}
         return sum(sizes.values())
     if "folder" in files:
         try:

@@ -31,6 +31,8 @@ LABEL = 0.09  # share of a panel's width that a slanted label of an axis takes
 UPRIGHT = 0.2  # the same of one that is not slanted
 LEGEND_LINES = 8  # more lines than this get a colour bar
 ROW = 5  # a single row of more panels than this is wrapped
+GAP = 0.25  # between grids side by side, in widths of a panel
+HEADING = 0.15  # above each of them, in heights of a panel
 
 Text = Callable[[float], str]  # what a value is called
 
@@ -67,19 +69,61 @@ class Shades:
 
 def grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     """A figure and its axes, (rows, columns); one long row is wrapped on the page only."""
-    lines = -(-columns // ROW) if rows == 1 else rows
-    across = -(-rows * columns // lines)
-    width, height = PANEL
-    figure, axes = plt.subplots(
-        lines,
-        across,
-        figsize=(width * across + 1.2, height * lines + 0.5),
-        squeeze=False,
-        layout="constrained",
-    )
+    lines, across = wrapped(rows, columns)
+    figure = page(lines, across)
+    axes = figure.subplots(lines, across, squeeze=False)
     for unused in axes.flat[rows * columns :]:
         unused.remove()
     return figure, axes.flat[: rows * columns].reshape(rows, columns)
+
+
+def grids(
+    shapes: list[tuple[int, int]], headings: list[str], longest: int
+) -> tuple[Figure, list[np.ndarray]]:
+    """A figure of several grids side by side, each under its heading; the axes of each.
+
+    shapes: (rows, columns) of each; longest: panels of a single row, which is wrapped after them.
+    """
+    sizes = [wrapped(*shape, longest) for shape in shapes]
+    lines = max(lines for lines, _ in sizes)
+    figure = page(lines + HEADING, sum(across for _, across in sizes) + GAP * (len(sizes) - 1))
+    widths = [width for _, across in sizes for width in [*[1.0] * across, GAP]][:-1]
+    heights = [0.01, *[1.0] * lines]  # a heading's axis has nothing but its title
+    cells = figure.add_gridspec(
+        len(heights), len(widths), width_ratios=widths, height_ratios=heights
+    )
+    found, start = [], 0
+    for (rows, columns), (_, across), heading in zip(shapes, sizes, headings, strict=True):
+        own = [divmod(i, across) for i in range(rows * columns)]
+        axes = [figure.add_subplot(cells[1 + line, start + column]) for line, column in own]
+        found.append(np.array(axes).reshape(rows, columns))
+        above = figure.add_subplot(cells[0, start : start + across])
+        above.set_axis_off()
+        above.set_title(heading, fontweight="bold", fontsize="large")
+        start += across + 1  # with the gap
+    return figure, found
+
+
+def wrapped(rows: int, columns: int, longest: int = ROW) -> tuple[int, int]:
+    """Lines on the page, and panels across it."""
+    lines = -(-columns // longest) if rows == 1 else rows
+    return lines, -(-rows * columns // lines)
+
+
+def page(lines: float, across: float) -> Figure:
+    """An empty figure that has room for so many panels, and for a legend beside them."""
+    width, height = PANEL
+    size = (width * across + 1.2, height * lines + 0.5)
+    return plt.figure(figsize=size, layout="constrained")
+
+
+def is_above(axis: Axes, axes: np.ndarray) -> bool:
+    """Whether one of the axes stands right below this one."""
+    own = axis.get_subplotspec()
+    places = [other.get_subplotspec() for other in axes.flat]
+    return any(
+        place.rowspan.start == own.rowspan.stop and place.colspan == own.colspan for place in places
+    )
 
 
 def lines(axis: Axes, table: pd.DataFrame, by: str, shades: Shades) -> None:

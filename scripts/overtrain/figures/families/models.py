@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -30,17 +30,28 @@ def all_known(where: str, names: str | list[str], kind: str, catalogue: Catalogu
         known(where, name, section, getattr(catalogue.settings, section))
 
 
-def check_tasks(
-    where: str, names: str | list[str], conversations: bool, catalogue: Catalogue
-) -> None:
-    """Tasks exist; conversations are for instruction tuning, and nothing else is."""
+class Tuning(NamedTuple):
+    """A way to tune a checkpoint."""
+
+    recipes: str  # the section of the configuration that holds its recipes
+    kind: str | None  # of the tasks that it takes; None: all that no other way takes
+
+
+FINE_TUNING = Tuning("recipes", None)
+INSTRUCTION_TUNING = Tuning("instruction_recipes", "chat")
+VISUAL_TUNING = Tuning("visual_recipes", "image_chat")
+CONVERSATIONS = (INSTRUCTION_TUNING.kind, VISUAL_TUNING.kind)
+
+
+def check_tasks(where: str, names: str | list[str], tuning: Tuning, catalogue: Catalogue) -> None:
+    """Tasks exist, and are of the kind that is tuned on so."""
     all_known(f"{where}.tasks", names, "tasks", catalogue)
     for name in catalogue.names("tasks", names):
         kind = catalogue.settings.tasks[name].kind
-        if conversations != (kind == "chat"):
+        shown = f"only tasks of kind {tuning.kind}" if tuning.kind else f"no tasks of kind {kind}"
+        if kind != tuning.kind if tuning.kind else kind in CONVERSATIONS:
             raise PipelineError(
-                f"{where}.tasks names {name}, of kind {kind}; "
-                f"this one shows {'only' if conversations else 'no'} tasks of kind chat"
+                f"{where}.tasks names {name}, of kind {kind}; this one shows {shown}"
             )
 
 
@@ -73,17 +84,26 @@ class Models(Target):
         )
 
 
-class Tasks(Target):
-    """Names tasks and a recipe to fine-tune on them, or to tune on conversations."""
-
-    conversations: ClassVar[bool] = False
+class Runs(Section):
+    """Names tasks, and a recipe to tune on them."""
 
     tasks: Names = Field(description="A key of task_sets, or names of tasks")
-    recipe: Text = Field(description="A key of recipes, or of instruction_recipes")
+    recipe: Text = Field(
+        description="A key of recipes, of instruction_recipes or of visual_recipes"
+    )
+
+
+class Tasks(Runs, Target):
+    """A figure or table of tasks and of what is tuned on them."""
+
+    @property
+    def tuning(self) -> Tuning:
+        """How: it says where the recipe stands and which tasks there may be."""
+        return FINE_TUNING
 
     def check(self, where: str, catalogue: Catalogue) -> None:
-        check_tasks(where, self.tasks, self.conversations, catalogue)
-        section = "instruction_recipes" if self.conversations else "recipes"
+        check_tasks(where, self.tasks, self.tuning, catalogue)
+        section = self.tuning.recipes
         known(f"{where}.recipe", self.recipe, section, getattr(catalogue.settings, section))
         super().check(where, catalogue)
 

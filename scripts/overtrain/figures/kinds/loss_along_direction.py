@@ -13,7 +13,7 @@ from overtrain.config.errors import known
 from overtrain.config.models import Checkpoint, PretrainedModel
 from overtrain.config.section import Text
 from overtrain.config.units import tokens_text
-from overtrain.figures.families.models import Names, OfCheckpoints, check_tasks
+from overtrain.figures.families.models import FINE_TUNING, Names, OfCheckpoints, check_tasks
 from overtrain.figures.kind import Catalogue, Data, Drawn, Figure
 from overtrain.figures.titles import task_titles
 
@@ -64,7 +64,7 @@ class LossAlongDirection(OfCheckpoints, Figure):
 
     def check(self, where: str, catalogue: Catalogue) -> None:
         if self.tasks and self.recipe:
-            check_tasks(where, self.tasks, False, catalogue)
+            check_tasks(where, self.tasks, FINE_TUNING, catalogue)
             self.check_direction(f"{where}.recipe", self.recipe, catalogue)
         elif self.tasks or self.recipe:
             missing, given = ("recipe", "tasks") if self.tasks else ("tasks", "recipe")

@@ -1,14 +1,14 @@
-"""Scores at every learning rate, a line each (Figs 12, 14 ...)."""
+"""Scores at every learning rate, a line each (Figs 12, 14, 24 ...)."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from overtrain.figures.families.instruction_runs import OfInstructionRuns
+from overtrain.figures.families.tuned_runs import OfTunedRuns
 from overtrain.figures.kind import Axes, Data, Drawn
 
 
-class RateScoresByTokens(OfInstructionRuns):
+class RateScoresByTokens(OfTunedRuns):
     """Means over seeds and all prompts, the base dashed."""
 
     chooses: ClassVar[bool] = False

@@ -37,6 +37,7 @@ def settings(**changes) -> dict:
         "titles": {"m": "M", "hh": "HH"},
         "panels": [{"evaluations": ["alpaca"]}, {"evaluations": ["piqa"]}],
         "evaluations": EVALUATIONS,
+        "main": "alpaca",
         "choice": "all_prompts",
         "token_axis": "linear",
         "judge": "a judge",

@@ -1,0 +1,163 @@
+"""scikit-learn's 1,797 handwritten digits, 8x8 pixels, and what is said and asked about them.
+
+Real images without a download. They are drawn once into those to train on (of encoders and tasks
+alike), to validate and to test; so are the phrasings of questions, of which some are a test's
+alone. All text is short: a question, its answer and a separator fit 48 characters.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import NamedTuple
+
+from overtrain.data.conversations import exchange
+from overtrain.records.provenance import seed_of
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+HELD_OUT = {"test": 400, "validation": 200}  # images; training has the other 1,197
+ABOUT_NOTHING = 20  # a conversation without an image for so many with one
+
+
+class Digit(NamedTuple):
+    name: str  # of the image: scikit-learn's index
+    png: bytes  # grey, 8x8
+    digit: int
+
+
+class Question(NamedTuple):
+    """Phrasings of a question, and its answer; "{asked}" is a digit that is asked about."""
+
+    ask: list[str]
+    held_out: list[str]  # phrasings that no training conversation has
+    answer: Callable[[int, int], str]  # of the digit in the image and the one asked about
+
+
+def yes_no(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+QUESTIONS = {
+    "which": Question(
+        ["Which digit is this?", "What digit is shown?", "Name the digit.", "What number is it?"],
+        ["Which digit do you see?", "Which number is shown?"],
+        lambda digit, asked: NAMES[digit],
+    ),
+    "parity": Question(
+        ["Odd or even?", "Is it odd or even?", "Even or odd?"],
+        ["Is this odd or even?", "Is the digit even or odd?"],
+        lambda digit, asked: "odd" if digit % 2 else "even",
+    ),
+    "is_it": Question(
+        ["Is it {asked}?", "Is this {asked}?", "Does it show {asked}?"],
+        ["Is this a {asked}?", "Is the digit {asked}?"],
+        lambda digit, asked: yes_no(digit == asked),
+    ),
+    "larger": Question(
+        ["Larger than 5?", "Is it more than 5?", "Is it above 5?"],
+        ["Is it larger than 5?", "Is the digit above 5?"],
+        lambda digit, asked: yes_no(digit > 5),
+    ),
+    "letter": Question(
+        ["First letter of its name?", "Which letter starts its name?", "Its first letter?"],
+        ["First letter of the digit's name?", "Which letter is its first?"],
+        lambda digit, asked: NAMES[digit][0],
+    ),
+}
+CAPTIONS = ["{a} {name}", "{name}", "the digit {name}", "this is {a} {name}", "a written {name}"]
+REQUESTS = ["What is this?", "Describe it.", "What is shown?"]  # that captions answer
+
+
+@cache
+def images(split: str) -> list[Digit]:
+    """The digits of a split (train, validation or test), each as often in all of them."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)  # 0 to 16; an image is a row of 64
+    place: dict[
+        int, float
+    ] = {}  # of an image among those of its digit, in a drawn order, from 0 to 1
+    for digit in range(10):
+        own = np.flatnonzero(labels == digit).tolist()
+        random.Random(seed_of("digits", digit)).shuffle(own)
+        place |= {index: (i + 0.5) / len(own) for i, index in enumerate(own)}
+    order = sorted(place, key=lambda index: (place[index], index))
+    start, stop = 0, HELD_OUT["test"]
+    if split != "test":
+        start, stop = stop, stop + HELD_OUT["validation"]
+    if split == "train":
+        start, stop = stop, len(order)
+    found = []
+    for index in order[start:stop]:
+        grey = np.round(pixels[index].reshape(8, 8) * (255 / 16)).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(grey).save(file, "PNG")
+        found.append(Digit(f"{index:04d}.png", file.getvalue(), int(labels[index])))
+    return found
+
+
+def ask(digit: int, kind: str, phrasing: str, asked: int = 0) -> tuple[str, str]:
+    """A question about a digit, and its answer."""
+    return phrasing.format(asked=asked), QUESTIONS[kind].answer(digit, asked)
+
+
+def asked_about(digit: int, draw: random.Random) -> int:
+    """The digit itself half of the time, else any other: "is it 7?" has as many yes as no."""
+    return draw.choice([digit, draw.choice([other for other in range(10) if other != digit])])
+
+
+# --- rows of conversations ------------------------------------------------------------------------
+
+
+def rows(kind: str) -> dict[str, list[dict]]:
+    """Rows by split: `messages`, the name of the `image` or None, and what it is as `dataset`.
+
+    kind "captions": each image with a caption. kind "questions": each with a question of each
+    sort, in phrasings of training; and questions about numbers, without an image, of which each
+    stands in one split.
+    """
+    found: dict[str, list[dict]] = {}
+    for split in ("train", "validation", "test"):
+        found[split] = [row for digit in images(split) for row in about(digit, kind)]
+    if kind == "questions":
+        others = list(about_numbers())
+        random.Random(seed_of("questions about numbers")).shuffle(others)
+        for split in ("test", "validation", "train"):
+            count = len(found[split]) // len(QUESTIONS) // ABOUT_NOTHING
+            own, others = (others, []) if split == "train" else (others[:count], others[count:])
+            found[split] += own
+    return found
+
+
+def about(digit: Digit, kind: str) -> Iterator[dict]:
+    """Rows about one image."""
+    draw = random.Random(seed_of("rows of a digit", kind, digit.name))
+    if kind == "captions":
+        name = NAMES[digit.digit]
+        caption = draw.choice(CAPTIONS).format(a="an" if name == "eight" else "a", name=name)
+        yield row(digit.name, draw.choice(REQUESTS), caption, "captions")
+        return
+    for sort, question in QUESTIONS.items():
+        asked = asked_about(digit.digit, draw)
+        yield row(digit.name, *ask(digit.digit, sort, draw.choice(question.ask), asked), sort)
+
+
+def about_numbers() -> Iterator[dict]:
+    """Questions about numbers that no image is needed for."""
+    for first in range(10):
+        for second in range(10):
+            if first + second < 10:
+                yield row(None, f"{first} plus {second}?", NAMES[first + second], "numbers")
+            if first != second:
+                answer = NAMES[max(first, second)]
+                yield row(None, f"Larger, {first} or {second}?", answer, "numbers")
+
+
+def row(image: str | None, question: str, answer: str, dataset: str) -> dict:
+    """As a data set has it: <image> marks the image in the text."""
+    mark = "<image>" if image else ""
+    return {"image": image, "messages": exchange(mark + question, answer), "dataset": dataset}

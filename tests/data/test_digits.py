@@ -1,0 +1,96 @@
+"""scikit-learn's digits: disjoint splits, true answers, phrasings held out, short text."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from overtrain.data import digits
+from overtrain.data.images import decoded
+
+SPLITS = ("train", "validation", "test")
+
+
+def test_images_are_split_once_for_all_and_are_scikit_learns():
+    names = {split: {d.name for d in digits.images(split)} for split in SPLITS}
+    assert [len(names[split]) for split in SPLITS] == [1197, 200, 400]
+    assert len(set().union(*names.values())) == 1797
+    pixels, labels = load_digits(return_X_y=True)
+    for split in SPLITS:
+        counts = Counter(d.digit for d in digits.images(split))
+        assert max(counts.values()) - min(counts.values()) <= 6  # of 116 to 122, in training
+        for image in digits.images(split)[::40]:
+            index = int(image.name.removesuffix(".png"))
+            assert image.digit == labels[index]
+            grey = np.asarray(decoded(image.png))[..., 0].astype(float)
+            assert np.abs(grey * 16 / 255 - pixels[index].reshape(8, 8)).max() < 0.04
+
+
+def test_held_out_images_are_always_the_same():
+    first = [d.name for d in digits.images("test")[:5]]
+    assert first == ["1498.png", "0846.png", "0850.png", "1353.png", "1502.png"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "digit", "asked", "answer"),
+    [
+        ("which", 7, 0, "seven"),
+        ("parity", 7, 0, "odd"),
+        ("parity", 0, 0, "even"),
+        ("is_it", 7, 7, "yes"),
+        ("is_it", 7, 1, "no"),
+        ("larger", 5, 0, "no"),
+        ("larger", 6, 0, "yes"),
+        ("letter", 8, 0, "e"),
+    ],
+)
+def test_answers_by_hand(kind: str, digit: int, asked: int, answer: str):
+    question, found = digits.ask(digit, kind, digits.QUESTIONS[kind].ask[0], asked)
+    assert found == answer
+    assert (str(asked) in question) == (kind == "is_it")
+
+
+def test_is_it_has_as_many_yes_as_no():
+    rows = [r for r in digits.rows("questions")["train"] if r["dataset"] == "is_it"]
+    yes = sum(r["messages"][1]["content"] == "yes" for r in rows)
+    assert len(rows) == 1197 and abs(yes / len(rows) - 0.5) < 0.03
+
+
+def test_no_phrasing_of_the_suite_is_a_training_question():
+    asked = {
+        r["messages"][0]["content"].removeprefix("<image>")
+        for kind in ("captions", "questions")
+        for own in digits.rows(kind).values()
+        for r in own
+    }
+    for question in digits.QUESTIONS.values():
+        assert len(question.held_out) >= 2
+        for digit in range(10):
+            assert not asked & {text.format(asked=digit) for text in question.held_out}
+            assert any(text.format(asked=digit) in asked for text in question.ask)
+
+
+def test_all_text_fits_beside_an_image():
+    """48 characters of a context of 64: question, separator, answer and the end's token."""
+    pairs = [
+        [m["content"].removeprefix("<image>") for m in r["messages"]]
+        for kind in ("captions", "questions")
+        for own in digits.rows(kind).values()
+        for r in own
+    ]
+    answers = {"which": "seven", "parity": "even", "is_it": "yes", "larger": "yes", "letter": "s"}
+    for kind, question in digits.QUESTIONS.items():
+        pairs += [[text.format(asked=7), answers[kind]] for text in question.held_out]
+    assert max(len(question) + len(": ") + len(answer) + 1 for question, answer in pairs) <= 48
+    assert all(text.isascii() and text.isprintable() for pair in pairs for text in pair)
+
+
+def test_some_questions_have_no_image_and_stand_in_one_split():
+    rows = digits.rows("questions")
+    own = {s: {r["messages"][0]["content"] for r in rows[s] if r["image"] is None} for s in SPLITS}
+    assert [len(own[split]) for split in SPLITS] == [115, 10, 20]
+    assert len(set().union(*own.values())) == 145
+    assert ("1 plus 2?", "three") in {
+        tuple(m["content"] for m in r["messages"]) for s in SPLITS for r in rows[s]
+    }
