@@ -7,8 +7,8 @@ from overtrain.data import image_chat
 from overtrain.hub import sources
 
 with Job(snakemake) as job:
-    task, output, work = job.wildcards.task, job.output, STATE / "images" / job.wildcards.task
+    task, work = job.wildcards.task, STATE / "images" / job.wildcards.task
     config = sources.pin(job.catalogue, "tasks", task, job.slice)
-    place = (output.manifest.parent, output.images)
-    image_chat.prepare(task, config, *place, work, job.threads, job.origin())
+    folder = job.output.manifest.parent
+    image_chat.prepare(task, config, folder, work, job.threads, job.origin())
     shutil.rmtree(work, ignore_errors=True)

@@ -176,10 +176,10 @@ def slice_of(task: dict) -> dict:
 
 def prepare(task: dict, folder: Path) -> dict:
     """The splits of a prepared task and its manifest."""
-    places = folder / "task", folder / "task/images", folder / "work"
-    image_chat.prepare("some", slice_of(task), *places, 2, {"made": "here"})
-    splits = {s: tasks.read_split(places[0], s, "image_chat") for s in tasks.SPLITS}
-    return splits | {"manifest": json.loads((places[0] / "manifest.json").read_text())}
+    own = folder / "task"
+    image_chat.prepare("some", slice_of(task), own, folder / "work", 2, {"made": "here"})
+    splits = {s: tasks.read_split(own, s, "image_chat") for s in tasks.SPLITS}
+    return splits | {"manifest": json.loads((own / "manifest.json").read_text())}
 
 
 @pytest.fixture(scope="module")
@@ -287,8 +287,7 @@ from overtrain.data import image_chat
 
 task, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 try:
-    places = folder / "task", folder / "task/images", folder / "work"
-    image_chat.prepare("some", task, *places, 1, {})
+    image_chat.prepare("some", task, folder / "task", folder / "work", 1, {})
 except PipelineError as error:
     print(error)
 """

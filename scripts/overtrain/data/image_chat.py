@@ -27,6 +27,7 @@ from overtrain.data.conversations import MalformedError, conversation, prompt_ke
 from overtrain.hub import client, download
 
 MARK = "<image>"
+IMAGES = "images"  # the folder of a task's images, in its own
 BLOCK = 2**20  # characters read at a time
 LONGEST = 2**25  # characters of a row
 PROGRESS = 60  # seconds between two lines of the log
@@ -281,10 +282,8 @@ def keep_images(
     return images.write(folder, good()), broken
 
 
-def prepare(
-    name: str, task: dict, folder: Path, place: Path, work: Path, threads: int, origin: dict
-) -> None:
-    """Write a task's splits and `manifest.json` to `folder`, and its images to `place`.
+def prepare(name: str, task: dict, folder: Path, work: Path, threads: int, origin: dict) -> None:
+    """Write a task's splits, `manifest.json` and `images` to `folder`.
 
     work: where downloads wait, outside the outputs that Snakemake clears. PipelineError, in one
     line, if the source is not what the task says or nothing of it is left.
@@ -296,7 +295,7 @@ def prepare(
         )
         if not any(splits.values()):
             raise PipelineError(f"no row is left; why they are left out: {left_out}")
-        manifest, broken = keep_images(splits, found, place, threads)
+        manifest, broken = keep_images(splits, found, folder / IMAGES, threads)
         for split, chosen in splits.items():
             splits[split] = [e for e in chosen if e["image"] not in broken]
             if lost := len(chosen) - len(splits[split]):
