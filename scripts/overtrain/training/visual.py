@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+import transformers
 from datasets import Dataset
 from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, set_seed
@@ -273,9 +274,15 @@ class Decoded:
 class Trainer(tuning.Trainer):
     """The encoder stays as it is in use, and a state has the weights that are trained."""
 
-    def compute_loss(self, model: Any, *arguments: Any, **more: Any) -> Any:
+    def compute_loss(self, model: Any, inputs: dict, *arguments: Any, **more: Any) -> Any:
+        """transformers' own, of all logits.
+
+        TRL's reads the head's weights outside of the head's forward. Over several processes each
+        would then step its shard of LLaVA's head by its own examples' gradient, not by the mean.
+        """
         self.accelerator.unwrap_model(model).model.vision_tower.eval()  # Trainer calls train()
-        return super().compute_loss(model, *arguments, **more)
+        inputs = {**inputs, "use_cache": False}
+        return transformers.Trainer.compute_loss(self, model, inputs, *arguments, **more)
 
     def _save(self, output_dir: str, state_dict: dict | None = None) -> None:
         # save_pretrained writes the names that LLaVA's weights once had; a state needs those that
