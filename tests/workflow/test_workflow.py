@@ -166,13 +166,19 @@ PAPER = {
     "evaluate_benchmarks_base": 18,
     "finetune_instruct": 756,  # 3 models x 6 checkpoints x 2 data sets x 7 rates x 3 seeds
     "generate_responses": 756,
-    "evaluate_benchmarks": 756,
-    "evaluate_c4_instruct": 756,  # ends every run's chain, shown or not
+    "prepare_image_task": 2,
+    "download_encoder": 1,
+    "prepare_vision_suite": 1,
+    "align_projector": 18,  # one a checkpoint
+    "finetune_vision": 270,  # 3 models x 6 checkpoints x 5 rates x 3 seeds
+    "evaluate_vision": 270,
+    "evaluate_benchmarks": 756 + 270,
+    "evaluate_c4_instruct": 756 + 270,  # ends every run's chain, shown or not
     "evaluate_c4_base": 18,
     "download_judge": 1,
     "evaluate_alpaca": 6,  # the checkpoints of a model together
-    "aggregate": 49 + 21 + 12,
-    "figure": 50 + 21 + 12,
+    "aggregate": 49 + 32 + 12,
+    "figure": 50 + 32 + 12,
     "all_figures": 1,
 }
 C4 = {"download_text": 55, "tokenise": 55, "build_corpus": 1}
@@ -208,6 +214,22 @@ FIG11 = C4 | {  # one released model, one data set
     "aggregate": 1,
     "figure": 1,
     "fig11": 1,
+}
+FIG24 = C4 | {  # one released model and its six projectors
+    "download_checkpoint": 6,
+    "download_encoder": 1,
+    "prepare_image_task": 2,
+    "prepare_vision_suite": 1,
+    "prepare_benchmarks": 1,
+    "align_projector": 6,
+    "finetune_vision": 90,
+    "evaluate_vision": 90,
+    "evaluate_benchmarks": 90,
+    "evaluate_c4_instruct": 90,
+    "evaluate_benchmarks_base": 6,
+    "aggregate": 1,
+    "figure": 1,
+    "fig24": 1,
 }
 
 
@@ -246,6 +268,7 @@ sys.exit(done.returncode)
         (["fig47"], FIG47),
         (["fig65"], FIG65),
         (["fig11"], FIG11),
+        (["fig24"], FIG24),
         (
             ["all_tables"],
             {"download_released_numbers": 1, "read_released_numbers": 1, "aggregate": 3}
@@ -275,6 +298,7 @@ sys.exit(done.returncode)
         "constant_warmup",
         "released",
         "instruction tuning",
+        "visual tuning",
         "tables",
         "theory",
         "one GPU",
@@ -350,6 +374,12 @@ def tuned(count: int) -> dict[str, int]:
     return dict.fromkeys((*stages, "evaluate_c4_instruct"), count)
 
 
+def seeing(count: int, projectors: int) -> dict[str, int]:
+    """Visual tuning beside `tuned`: the last two links of a run's chain are the same rules'."""
+    own = {"finetune_vision": count, "evaluate_vision": count, "align_projector": projectors}
+    return own | {"prepare_image_task": 2, "train_encoder": 1, "prepare_vision_suite": 1}
+
+
 def drawn(figures: int) -> dict[str, int]:
     return {"aggregate": figures, "figure": figures, "all_figures": 1}
 
@@ -360,7 +390,7 @@ SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
 SHARED |= {"download_checkpoint": 2, "evaluate_benchmarks_base": 2}
 SHARED |= {"evaluate_c4_base": 2}
 SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 1}
-DRAWN = {"aggregate": 49 + 21, "figure": 50 + 21, "table": 8}  # a schematic has no aggregate
+DRAWN = {"aggregate": 49 + 32, "figure": 50 + 32, "table": 8}  # a schematic has no aggregate
 
 
 @pytest.fixture(scope="module")
@@ -402,8 +432,11 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
         rows = pd.read_csv(finished / f"results/aggregates/overtrained/{figure}.statistics.csv")
         assert bool(len(rows)) == bool(KINDS[settings[figure]["plot"]].modification)
         assert rows.rise.notna().all() and set(rows.budgets) <= {2}
-    jobs = chains(10) | tuned(8) | SHARED | DRAWN  # two budgets: five recipes, four runs
+    # Two budgets: five recipes, four runs of each tuning.
+    jobs = chains(10) | tuned(8) | seeing(8, 2) | SHARED | DRAWN
     jobs["finetune"] += 1  # the direction's run
+    for rule in ("evaluate_benchmarks", "evaluate_c4_instruct"):
+        jobs[rule] += 8
     for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: 0 for rule in jobs}
         for path in (finished / "results" / kind).rglob(f"*.{suffix}"):
@@ -416,8 +449,9 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     assert not [path for path in state if not path.startswith(("verdicts/", "pins.json"))], state
 
 
-FIGURES = [f"fig{n:02}" for n in (*range(1, 23), *range(29, 66))]
-FIGURES += [f"fig{n}_halves" for n in range(11, 22, 2)] + ["released_c4"]
+FIGURES = [f"fig{n:02}" for n in range(1, 66)]
+FIGURES += [f"fig{n}_halves" for n in range(11, 28, 2)] + ["released_c4"]
+FIGURES += ["vision_c4", "vision_parts"]
 FIGURES += [f"theory_{of}" for of in ("features", "noise", "sensitivity", "tradeoff", "sharpness")]
 
 
@@ -428,7 +462,8 @@ def test_no_process_of_the_workflow_tries_the_network(finished, guard):
     watched = (guard / "processes").read_text()
     for script in ("build_corpus", "prepare_task", "pretrain", "finetune", "evaluate_c4", "figure"):
         assert f".{script}.py" in watched
-    for script in ("download_checkpoint", "prepare_benchmarks", *tuned(0), "evaluate_alpaca"):
+    own = ("download_checkpoint", "prepare_benchmarks", *tuned(0), *seeing(0, 0), "evaluate_alpaca")
+    for script in own:
         assert f".{script}.py" in watched
 
 
@@ -449,8 +484,10 @@ def test_every_result_says_where_it_came_from(finished):
     ).stdout.strip()
     results = finished / "results"
     origins = {p: measurements.read_provenance(p) for p in results.glob("[am]*s/**/*.parquet")}
-    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, win rates; aggregates.
-    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 1) + (49 + 21)
+    # Noise and sharpness, theory, sweeps, directions; base, tuned runs, win rates; projectors, runs
+    # that see and what they answer; aggregates.
+    of_vision = 2 + 8 * 4 + 8
+    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 1) + of_vision + (49 + 32)
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
