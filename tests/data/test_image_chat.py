@@ -359,30 +359,55 @@ MEMBERS = {
 }
 
 
+PIN = """
+import json, sys
+from pathlib import Path
+from overtrain.configuration import catalogue_of
+from overtrain.hub import sources
+
+settings = json.loads(Path(sys.argv[1]).read_text())
+settings["sources"]["pins"] = sys.argv[1] + ".pins"
+catalogue, name = catalogue_of(settings), sys.argv[2]
+slice_ = json.loads(catalogue.task_slice(name))
+found = sources.check(catalogue.sources_of("tasks", name), Path(sys.argv[1] + ".pins"))
+sizes = {key: answer["bytes"] for key, answer in found.items()}
+print(json.dumps([sources.pin(catalogue, "tasks", name, slice_), sizes]))
+"""
+
+
 @pytest.mark.parametrize("name", ["llava_captions", "llava_instructions"])
 def test_the_papers_data_as_configured(name: str, tmp_path: Path):
-    task = json.loads(json.dumps(PAPERS["tasks"][name]))
+    settings = json.loads(json.dumps(PAPERS))
+    task = settings["tasks"][name]
     task["examples"] = {"train": 100, "validation": 2, "test": 3}
     source, rows = task["source"], [llava(None, f"{i}?", "A.") for i in range(4)]
+    files = {}
     for place, (key, archive) in enumerate(source["archives"].items()):
         kind = f"{archive.get('kind', 'dataset')}s"
         folder = tmp_path / "root" / kind / archive["repository"] / COMMIT
         folder.mkdir(parents=True, exist_ok=True)
         prefix, member = MEMBERS[key]
         names = [member.format(10 * place + i) for i in range(4)]
+        files[f"tasks.{name}.source.archives.{key}"] = folder / archive["file"]
         pack(folder / archive["file"], {own: picture(i) for i, own in enumerate(names)})
         rows += [llava(prefix + own, "<image>\nWhat?", own) for own in names]
-        archive["revision"] = COMMIT
-    source["revision"] = COMMIT
-    place = tmp_path / "root/datasets" / source["dataset"] / COMMIT
-    place.mkdir(parents=True, exist_ok=True)
-    (place / source["file"]).write_text(json.dumps(rows))
+    folder = tmp_path / "root/datasets" / source["dataset"] / COMMIT
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / source["file"]).write_text(json.dumps(rows))
+    files[f"tasks.{name}.source"] = folder / source["file"]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
     with serve(tmp_path / "root", {"main": COMMIT}) as hub:
-        arguments = json.dumps(slice_of(task)), str(tmp_path)
-        done = run_on_hub(hub, tmp_path / "home", PREPARE, *arguments)
+        own = hub, tmp_path / "home"
+        asked = run_on_hub(*own, PIN, str(tmp_path / "settings.json"), name)
+        assert asked.returncode == 0, asked.stderr
+        pinned, sizes = json.loads(asked.stdout)
+        done = run_on_hub(*own, PREPARE, json.dumps(pinned), str(tmp_path))
+    assert sizes == {key: path.stat().st_size for key, path in files.items()}
+    assert {a["revision"] for a in pinned["source"]["archives"].values()} == {COMMIT}
     assert done.returncode == 0 and "left out" not in done.stdout, done.stderr
-    kept = Images(tmp_path / "task/images")
-    assert len(kept) == 4 * len(source["archives"])
+    assert len(Images(tmp_path / "task/images")) == 4 * len(source["archives"])
+    manifest = json.loads((tmp_path / "task/manifest.json").read_text())
+    assert manifest["source"]["revision"] == COMMIT
 
 
 # --- a data set with a column of images -----------------------------------------------------------

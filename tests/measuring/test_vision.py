@@ -101,7 +101,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     return {
         "encoder": encoder,
         "run": save_run(own / "run", encoder, 64),
-        "narrow": save_run(own / "narrow", encoder, 42),
+        "narrow": save_run(own / "narrow", encoder, 44),
         "suite": own / "suite",
     }
 
@@ -172,7 +172,7 @@ def test_an_answer_is_of_its_image(model, questions, images):
 
 def test_a_question_without_room_for_an_answer_is_not_asked(folders, questions, images, capsys):
     narrow = vision.load(folders["narrow"], folders["encoder"], TEMPLATE, -2, CPU)
-    fit = [len(q["question"]) + 2 + 16 + 6 <= 42 for q in questions]
+    fit = [len(q["question"]) + 2 + 16 + 6 <= 44 for q in questions]
     assert 0 < sum(fit) < len(fit)
     answers = vision.ask(narrow, questions, images, 6, 8)
     assert [answer is not None for answer in answers] == fit
@@ -180,7 +180,7 @@ def test_a_question_without_room_for_an_answer_is_not_asked(folders, questions, 
     assert f"{left} of {len(fit)} questions leave no room" in capsys.readouterr().out
     with pytest.raises(PipelineError) as error:
         vision.ask(narrow, questions, images, 40, 8)
-    assert "no question has room in a context of 42 tokens" in str(error.value)
+    assert "no question has room in a context of 44 tokens" in str(error.value)
 
 
 def test_a_damaged_image_is_one_line(model, questions, tmp_path):

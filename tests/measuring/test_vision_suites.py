@@ -148,6 +148,9 @@ def prepared(tmp_path_factory) -> tuple[Path, list[str]]:
         "no_images": one("pope", {"image": "question"}),
         "gone": one("ai2d", dataset="lmms-lab-encoder/gone"),
         "split": one("mme", split="train"),
+        "tasks": {
+            "benchmarks": {"mme": FIVE.slice()["benchmarks"]["mme"] | {"cognition": ["code"]}}
+        },
         "ocr": {"benchmarks": {"textvqa": FIVE.slice()["benchmarks"]["textvqa"] | {"ocr": True}}},
     }
     with serve(own / "root", {"main": COMMIT}) as hub:
@@ -206,13 +209,15 @@ def test_each_image_is_stored_once_as_it_came(prepared):
 
 
 def test_a_data_set_that_is_not_as_configured_is_one_line(prepared):
-    column, apart, no_images, gone, split = prepared[1]
+    column, apart, no_images, gone, split, tasks = prepared[1]
     start = "error: vision_suites.column.benchmarks.mme: lmms-lab-encoder/MME at main, default"
     assert column.startswith(start)
     assert "split test: no column 'kind'; it has ['answer', 'category', 'image'" in column
     assert "testdev_balanced_images, split testdev: no column 'name'" in apart
     assert "vision_suites.no_images.benchmarks.pope: column 'question' holds no images" in no_images
     assert "lmms-lab-encoder/gone at main" in gone and "split train" in split
+    assert "mme: its sub-tasks are OCR, artwork, " in tasks
+    assert "perception and cognition name OCR, artwork, celebrity, code, color" in tasks
     folders = {path.name for path in prepared[0].iterdir()}
     assert folders == {"root", "home", "five", "ocr"}  # nothing half-written
 
@@ -344,6 +349,22 @@ def test_columns_are_those_that_the_kind_reads():
         gqa = one_off["benchmarks"]["gqa"]
         source = gqa["source"] | {"columns": columns}
         VisionSuite(**one_off | {"benchmarks": {"gqa": gqa | {"source": source}}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit": 55}, "limit is 55; mme needs 56"),
+        ({"limit": 1}, "limit is 1; mme needs 56"),
+        (
+            {"benchmarks": {"vlm": PAPERS["vision_suites"]["llava_five"]["benchmarks"]["gqa"]}},
+            "'vlm'",
+        ),
+    ],
+)
+def test_a_suite_that_has_no_score_is_a_fault(change, message):
+    with pytest.raises(ValidationError, match=message):
+        VisionSuite(**PAPERS["vision_suites"]["llava_five"] | change)
 
 
 def test_each_data_set_is_asked_for_by_its_key():

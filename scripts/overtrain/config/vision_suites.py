@@ -23,6 +23,8 @@ from overtrain.config.section import (
     has,
 )
 
+NOT_BENCHMARKS = ("alpaca", "c4", "vlm")  # what else a tuned run is evaluated on
+
 # --- sources --------------------------------------------------------------------------------------
 
 
@@ -81,6 +83,11 @@ class AnyBenchmark(Section):
             )
         return self
 
+    @property
+    def least(self) -> int:
+        """Questions without which it has no score."""
+        return 2  # one in each half
+
     def slice(self) -> dict:
         """What its questions depend on."""
         return self.plain("title", "max_new_tokens")
@@ -101,8 +108,9 @@ class Mme(AnyBenchmark):
     perception: Distinct[Text] = Field(description="Its sub-tasks: categories of questions")
     cognition: Distinct[Text]
 
-    def slice(self) -> dict:
-        return self.plain("title", "max_new_tokens", "perception", "cognition")
+    @property
+    def least(self) -> int:
+        return 4 * len(self.perception + self.cognition)  # a pair of each sub-task in each half
 
     def asked_slice(self) -> dict:
         return self.plain("title", "source", "suffix", "strip")
@@ -156,6 +164,15 @@ class VisionSuite(Section):
         "null: few",
     )
     benchmarks: Named[VisionBenchmark] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def scored(self) -> VisionSuite:
+        for name, benchmark in self.benchmarks.items():
+            if name in NOT_BENCHMARKS:
+                raise ValueError(f"{name!r} cannot be a benchmark's name")
+            if self.limit and self.limit < benchmark.least:
+                raise ValueError(f"limit is {self.limit}; {name} needs {benchmark.least}")
+        return self
 
     def asked(self) -> Iterator[Asked]:
         for name, benchmark in self.benchmarks.items():

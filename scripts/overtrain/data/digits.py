@@ -19,6 +19,7 @@ from overtrain.records.provenance import seed_of
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HELD_OUT = {"test": 400, "validation": 200}  # images; training has the other 1,197
 ABOUT_NOTHING = 20  # a conversation without an image for so many with one
+SEVEN = 7  # what "is it seven?" asks about, as often of a seven as of all other digits together
 
 
 class Digit(NamedTuple):
@@ -28,45 +29,60 @@ class Digit(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Phrasings of a question, and its answer; "{asked}" is a digit that is asked about."""
+    """Phrasings of a question, and its answer."""
 
     ask: list[str]
     held_out: list[str]  # phrasings that no training conversation has
-    answer: Callable[[int, int], str]  # of the digit in the image and the one asked about
+    answer: Callable[[int], str]  # of the digit in the image
 
 
 def yes_no(holds: bool) -> str:
     return "yes" if holds else "no"
 
 
+# A model of 10,000 weights that reads letters learns few words: the same ones, in few orders.
 QUESTIONS = {
     "which": Question(
-        ["Which digit is this?", "What digit is shown?", "Name the digit.", "What number is it?"],
-        ["Which digit do you see?", "Which number is shown?"],
-        lambda digit, asked: NAMES[digit],
-    ),
-    "parity": Question(
-        ["Odd or even?", "Is it odd or even?", "Even or odd?"],
-        ["Is this odd or even?", "Is the digit even or odd?"],
-        lambda digit, asked: "odd" if digit % 2 else "even",
-    ),
-    "is_it": Question(
-        ["Is it {asked}?", "Is this {asked}?", "Does it show {asked}?"],
-        ["Is this a {asked}?", "Is the digit {asked}?"],
-        lambda digit, asked: yes_no(digit == asked),
-    ),
-    "larger": Question(
-        ["Larger than 5?", "Is it more than 5?", "Is it above 5?"],
-        ["Is it larger than 5?", "Is the digit above 5?"],
-        lambda digit, asked: yes_no(digit > 5),
+        ["Which digit?", "Which digit is it?"],
+        ["Which digit is this?", "So, which digit?"],
+        lambda digit: NAMES[digit],
     ),
     "letter": Question(
-        ["First letter of its name?", "Which letter starts its name?", "Its first letter?"],
-        ["First letter of the digit's name?", "Which letter is its first?"],
-        lambda digit, asked: NAMES[digit][0],
+        ["First letter?", "Its first letter?"],
+        ["This first letter?", "So, first letter?"],
+        lambda digit: NAMES[digit][0],
+    ),
+    "parity": Question(
+        ["Odd or even?", "Is it odd or even?"],
+        ["Is this odd or even?", "So, odd or even?"],
+        lambda digit: "odd" if digit % 2 else "even",
+    ),
+    "seven": Question(
+        ["Seven?", "Is it seven?"],
+        ["Is this seven?", "So, seven?"],
+        lambda digit: yes_no(digit == SEVEN),
+    ),
+    "larger": Question(
+        ["Larger than 5?", "Is it larger than 5?"],
+        ["Is this larger than 5?", "So, larger than 5?"],
+        lambda digit: yes_no(digit > 5),
+    ),
+    "smaller": Question(
+        ["Smaller than 6?", "Is it smaller than 6?"],
+        ["Is this smaller than 6?", "So, smaller than 6?"],
+        lambda digit: yes_no(digit < 6),
+    ),
+    "odd": Question(
+        ["Odd?", "Is it odd?"],
+        ["Is this odd?", "So, odd?"],
+        lambda digit: yes_no(digit % 2 == 1),
+    ),
+    "even": Question(
+        ["Even?", "Is it even?"],
+        ["Is this even?", "So, even?"],
+        lambda digit: yes_no(digit % 2 == 0),
     ),
 }
-CAPTIONS = ["{a} {name}", "{name}", "the digit {name}", "this is {a} {name}", "a written {name}"]
 REQUESTS = ["What is this?", "Describe it.", "What is shown?"]  # that captions answer
 
 
@@ -100,14 +116,9 @@ def images(split: str) -> list[Digit]:
     return found
 
 
-def ask(digit: int, kind: str, phrasing: str, asked: int = 0) -> tuple[str, str]:
+def ask(digit: int, kind: str, phrasing: str) -> tuple[str, str]:
     """A question about a digit, and its answer."""
-    return phrasing.format(asked=asked), QUESTIONS[kind].answer(digit, asked)
-
-
-def asked_about(digit: int, draw: random.Random) -> int:
-    """The digit itself half of the time, else any other: "is it 7?" has as many yes as no."""
-    return draw.choice([digit, draw.choice([other for other in range(10) if other != digit])])
+    return phrasing, QUESTIONS[kind].answer(digit)
 
 
 # --- rows of conversations ------------------------------------------------------------------------
@@ -137,13 +148,12 @@ def about(digit: Digit, kind: str) -> Iterator[dict]:
     """Rows about one image."""
     draw = random.Random(seed_of("rows of a digit", kind, digit.name))
     if kind == "captions":
-        name = NAMES[digit.digit]
-        caption = draw.choice(CAPTIONS).format(a="an" if name == "eight" else "a", name=name)
-        yield row(digit.name, draw.choice(REQUESTS), caption, "captions")
+        yield row(digit.name, draw.choice(REQUESTS), NAMES[digit.digit], "captions")
         return
     for sort, question in QUESTIONS.items():
-        asked = asked_about(digit.digit, draw)
-        yield row(digit.name, *ask(digit.digit, sort, draw.choice(question.ask), asked), sort)
+        phrasing = draw.choice(question.ask)
+        if sort != "seven" or digit.digit == SEVEN or draw.random() < 1 / 9:
+            yield row(digit.name, *ask(digit.digit, sort, phrasing), sort)
 
 
 def about_numbers() -> Iterator[dict]:

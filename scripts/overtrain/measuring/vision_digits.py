@@ -15,18 +15,23 @@ from overtrain.data import digits
 from overtrain.measuring.vision_questions import with_suffix
 from overtrain.records.provenance import seed_of
 
-ALIKE = {0: 6, 1: 7, 2: 3, 3: 8, 4: 9, 5: 6, 6: 0, 7: 1, 8: 3, 9: 4}  # which are taken for which
+ALIKE = 1  # the digit that is most often taken for a seven
 
 
 def from_digits(settings: dict, about: dict, left_out: Counter) -> Iterator[tuple[dict, bytes]]:
-    """`questions` on digits: of MME's and POPE's kind two on each, a yes and a no among them."""
+    """`questions` on digits: of MME's kind two on each, one with yes and one with no for an answer.
+
+    Of POPE's kind half are about sevens, "random" and "adversarial" in turns.
+    """
     asked, kind = settings["source"], settings["kind"]
     about |= asked
     draw = Random(seed_of("vision_suites", kind))
     pool = draw.sample(every := digits.images(asked["digits"]), len(every))
-    for place, digit in enumerate(pool):
+    count = 0
+    for place, digit in enumerate(balanced(pool) if kind == "pope" else pool):
         own = list(of_digit(kind, digit.digit, place, draw))
-        if (place + 1) * len(own) > asked["questions"]:
+        count += len(own)
+        if count > asked["questions"]:
             return
         for (question, answer), category in own:
             answers = [answer]
@@ -42,28 +47,30 @@ def from_digits(settings: dict, about: dict, left_out: Counter) -> Iterator[tupl
             yield row, digit.png
 
 
+def balanced(pool: list[digits.Digit]) -> list[digits.Digit]:
+    """Fours: two sevens, any other digit, and one that looks like a seven."""
+    sevens = [own for own in pool if own.digit == digits.SEVEN]
+    alike = [own for own in pool if own.digit == ALIKE]
+    others = [own for own in pool if own.digit not in (digits.SEVEN, ALIKE)]
+    fours = zip(sevens[::2], sevens[1::2], others, alike, strict=False)
+    return [own for one, other, random, near in fours for own in (one, random, other, near)]
+
+
 def of_digit(
     kind: str, digit: int, place: int, draw: Random
 ) -> Iterator[tuple[tuple[str, str], str | None]]:
     """Questions about one digit in held-out phrasings, each with its answer; their category."""
 
-    def ask(what: str, other: int = 0) -> tuple[str, str]:
-        phrasing = draw.choice(digits.QUESTIONS[what].held_out)
-        return digits.ask(digit, what, phrasing, other)
+    def ask(what: str) -> tuple[str, str]:
+        return digits.ask(digit, what, draw.choice(digits.QUESTIONS[what].held_out))
 
-    def another() -> int:
-        return draw.choice([other for other in range(10) if other != digit])
-
-    if kind == "mme" and place % 2:  # a pair has a yes and a no
-        yield ask("is_it", digit), "identity"
-        yield ask("is_it", another()), "identity"
+    if kind == "mme" and place % 2:
+        yield ask("odd"), "parity"
+        yield ask("even"), "parity"
     elif kind == "mme":
-        larger = ask("larger")
-        yield larger, "size"
-        yield ask("is_it", another() if larger[1] == "yes" else digit), "size"
+        yield ask("larger"), "size"
+        yield ask("smaller"), "size"
     elif kind == "pope":
-        category = ("random", "adversarial")[place % 2]
-        yield ask("is_it", digit), category
-        yield ask("is_it", another() if category == "random" else ALIKE[digit]), category
+        yield ask("seven"), ("random", "adversarial")[place % 4 // 2]
     else:
         yield ask({"gqa": "parity", "ai2d": "letter", "textvqa": "which"}[kind]), None

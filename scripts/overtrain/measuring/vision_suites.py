@@ -57,7 +57,7 @@ def prepare(name: str, suite: dict, folder: Path, origin: dict) -> dict:
                         if row["image"] not in written:
                             written.add(row["image"])
                             yield row["image"], content
-                    rows = ordered(complete(settings["kind"], rows, left_out))
+                    rows = ordered(complete(settings, rows, left_out))
                     if not rows:
                         raise PipelineError(f"no question is left; left out: {said(left_out)}")
                 except PipelineError as error:
@@ -120,14 +120,20 @@ def ordered(rows: list[dict]) -> list[dict]:
     return [row for _, row in sorted(placed, key=lambda entry: entry[0])]
 
 
-def complete(kind: str, rows: list[dict], left_out: Counter) -> list[dict]:
-    """The rows without halves of pairs."""
-    if kind != "mme":
+def complete(settings: dict, rows: list[dict], left_out: Counter) -> list[dict]:
+    """The rows without halves of MME's pairs; PipelineError if its sub-tasks are others."""
+    if settings["kind"] != "mme":
         return rows
     sizes = Counter(map(group, rows))
     whole = [row for row in rows if sizes[group(row)] == 2]
     if len(whole) < len(rows):
         left_out["not one of two questions on an image"] = len(rows) - len(whole)
+    found = {row["category"] for row in whole}
+    if found and found != (named := {*settings["perception"], *settings["cognition"]}):
+        raise PipelineError(
+            f"its sub-tasks are {', '.join(sorted(found))}; perception and cognition name "
+            f"{', '.join(sorted(named))}"
+        )
     return whole
 
 

@@ -1,8 +1,9 @@
 """Vision encoders: loading any, and training a small one on scikit-learn's digits.
 
-The small one is a CLIP vision model in all but its training: a linear classifier on its pooled
-output learns to name the digits, and is thrown away. No image that a task or a suite holds out is
-among those that it learns from.
+The small one is a CLIP vision model in all but its training: a linear classifier learns to name the
+digits, and is thrown away. It reads the pooled output, and each patch as the last layer but one
+leaves it: a projector reads those, and in a large encoder they have seen the whole image. No image
+that a task or a suite holds out is among those that it learns from.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def train(name: str, settings: dict, folder: Path) -> dict:
         images, labels = examples("test", temporary)
         model.eval()
         with torch.no_grad():
-            right = classifier(model(pixel_values=images).pooler_output).argmax(-1) == labels
+            right = named(model, classifier, images)[:, 0].argmax(-1) == labels
         model.save_pretrained(temporary)
         manifest = write_manifest(temporary, accuracy=right.sum().item() / len(labels))
     return manifest
@@ -88,12 +89,20 @@ def train_on(
     for _ in range(settings["epochs"]):
         for batch in torch.randperm(len(labels)).split(size):
             seen = images[batch] + NOISE * torch.randn_like(images[batch])
-            scores = classifier(model(pixel_values=seen).pooler_output)
-            loss = F.cross_entropy(scores, labels[batch])
+            scores = named(model, classifier, seen)
+            each = labels[batch].unsqueeze(1).expand(scores.shape[:2])
+            loss = F.cross_entropy(scores.flatten(0, 1), each.flatten())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+
+
+def named(model: nn.Module, classifier: nn.Module, images: Tensor) -> Tensor:
+    """Scores of digits (images, 1 + patches, 10): by the pooled output, and by each patch."""
+    found = model(pixel_values=images, output_hidden_states=True)
+    pooled, patches = found.pooler_output.unsqueeze(1), found.hidden_states[-2][:, 1:]
+    return classifier(torch.cat([pooled, patches], 1))
 
 
 def processor_config(size: int) -> dict:

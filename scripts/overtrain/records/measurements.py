@@ -9,7 +9,9 @@ run's value is NaN. In the theory study, `features` counts the features of a net
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are
 the examples in a prompt, null where an evaluation harness has its own. `rouge_l` is a fraction;
 `win_rate` and `length_controlled_win_rate` are fractions of the `n` prompts that were judged, and
-`invalid_verdicts` a count;
+`invalid_verdicts` a count. Of vision-language benchmarks, `score` and `vlm_score` (their mean) are
+fractions, as are `accuracy_plus`, `precision`, `recall`, `yes_ratio` and `f1` (also of a category,
+`f1_random`); `perception` and `cognition` are sums of percent, `unparsed` a count of answers;
 `half_curvature` is in nats for gamma (or lambda) 1, `slope` for lambda 1, `loss_change` in the unit
 of its loss; losses, singular values and distances of linear networks have no unit; `inflection` is
 a number of features, and `progress` the share of a feature's way from pre-training's to
@@ -52,10 +54,11 @@ SCHEMA = pa.schema(
         # direction: noise, or a run's change), reference (the run that win rates compare with);
         # theory: simulated, closed_form
         "selection": pa.string(),
-        # c4, id, training, alpaca, or a benchmark's name; theory: pretraining, fine_tuning
+        # c4, id, training, alpaca, vlm (the mean of vision-language benchmarks), or a benchmark's
+        # name; theory: pretraining, fine_tuning
         "evaluation": pa.string(),
         "metric": pa.string(),
-        "split": pa.string(),  # alpaca: all prompts, or the even or odd ones
+        "split": pa.string(),  # alpaca, vision: all prompts or questions, or the even or odd ones
         "value": pa.float64(),
         "stderr": pa.float64(),
         "n": pa.int64(),
