@@ -423,6 +423,26 @@ def test_batches_are_of_one_kind_in_any_order_sorted_inside(tuning):
     assert sorted(few.ravel()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_what_is_trained_on_comes_in_batches_of_one_kind(
+    tuning, place, projector, tmp_path, monkeypatch, capsys, epochs
+):
+    """40 questions, 26 with an image: 6 and 3 whole batches."""
+    seen = []
+    plain = visual.train_own
+    monkeypatch.setattr(
+        visual, "train_own", lambda plan, several, data, state: (
+            seen.extend(data["image"]), plain(plan, several, data, state)
+        )[1],
+    )  # fmt: skip
+    tune(replace(tuning, epochs=epochs), place, tmp_path, projector[1])
+    kinds = np.array([name is not None for name in seen]).reshape(-1, 4)
+    assert len(kinds) == 9 * epochs and kinds.all(1).sum() == 6 * epochs
+    assert (~kinds).all(1).sum() == 3 * epochs
+    said = "26 with an image; of each epoch 4 are left out, less than a batch of one kind"
+    assert said in capsys.readouterr().out
+
+
 def test_what_is_left_out_is_counted_and_nothing_is_cut(tuning, aligning, place, tmp_path, capsys):
     def row(asked: str, answer: str, image: str | None) -> dict:
         pair = zip(("user", "assistant"), (asked, answer), strict=True)
@@ -464,6 +484,21 @@ def test_settings_that_cannot_be_are_one_clear_line(tuning, aligning, place, pro
     line = error_line(lambda: tune(short, place, tmp_path, projector[1]))
     assert line == (f"{place / 'encoder'}: an image is 16 tokens; max_length of recipe llava is 16")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_template_that_does_not_fit_is_one_clear_line(tuning, aligning, place, tmp_path):
+    broken = replace(aligning, template="{% for m in messages %}")
+    line = error_line(lambda: tune(broken, place, tmp_path))
+    assert line.startswith("visual_recipes.llava.alignment.template: ")
+    blind = replace(aligning, template=PLAIN.replace("<image>", ""))
+    line = error_line(lambda: tune(blind, place, tmp_path))
+    assert line.endswith("is left: {'image marks that are not one for each image': 26}")
+    silent = PLAIN.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    line = error_line(lambda: tune(replace(aligning, template=silent), place, tmp_path))
+    assert line.endswith("is left: {'no response': 26}")
+    few = replace(aligning, batch_size=32, template=PLAIN)
+    line = error_line(lambda: tune(few, place, tmp_path))
+    assert line == "26 examples to train on are less than one batch, 32"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -227,9 +227,8 @@ def read_examples(task: Path, split: str, processor: LlavaProcessor, own: Tuning
     """The conversations of a split that can be trained on; the others are counted."""
     rows = read_split(task, split, "image_chat")
     of_image = vision.image_tokens(processor)
-    parts = [with_parts(row["messages"], row["image"]) for row in rows]
     found, left_out = Examples([], [], []), Counter[str]()
-    for row, (tokens, mask) in zip(rows, chat.encoded(parts, processor.tokenizer), strict=True):
+    for row, tokens, mask in encoded(rows, processor, own):
         images = tokens.count(processor.image_token_id)
         length = len(tokens) + images * (of_image - 1)
         if images != (row["image"] is not None):
@@ -248,6 +247,19 @@ def read_examples(task: Path, split: str, processor: LlavaProcessor, own: Tuning
     if not found.lengths:
         raise PipelineError(f"{task}: no conversation of split {split} is left: {dict(left_out)}")
     return found
+
+
+def encoded(
+    rows: list[dict], processor: LlavaProcessor, own: Tuning
+) -> Iterator[tuple[dict, list[int], list[int]]]:
+    """Each row, its tokens with one for an image, and 1 where they are a response's."""
+    key = f"visual_recipes.{own.recipe}{'.alignment' * own.aligns}.template"
+    for start in range(0, len(rows), 1000):  # the parts of all would take memory many times over
+        chosen = rows[start : start + 1000]
+        talks = [with_parts(row["messages"], row["image"]) for row in chosen]
+        found = chat.encoded(talks, processor.tokenizer, key)
+        for row, (tokens, mask) in zip(chosen, found, strict=True):
+            yield row, tokens, mask
 
 
 def with_parts(messages: list[dict], image: Any | None) -> list[dict]:
