@@ -33,28 +33,34 @@ def test_held_out_images_are_always_the_same():
 
 
 @pytest.mark.parametrize(
-    ("kind", "digit", "asked", "answer"),
+    ("kind", "digit", "answer"),
     [
-        ("which", 7, 0, "seven"),
-        ("parity", 7, 0, "odd"),
-        ("parity", 0, 0, "even"),
-        ("is_it", 7, 7, "yes"),
-        ("is_it", 7, 1, "no"),
-        ("larger", 5, 0, "no"),
-        ("larger", 6, 0, "yes"),
-        ("letter", 8, 0, "e"),
+        ("which", 7, "seven"),
+        ("letter", 8, "e"),
+        ("parity", 7, "odd"),
+        ("parity", 0, "even"),
+        ("seven", 7, "yes"),
+        ("seven", 1, "no"),
+        ("larger", 5, "no"),
+        ("larger", 6, "yes"),
+        ("smaller", 5, "yes"),
+        ("smaller", 6, "no"),
+        ("odd", 3, "yes"),
+        ("odd", 4, "no"),
+        ("even", 4, "yes"),
+        ("even", 3, "no"),
     ],
 )
-def test_answers_by_hand(kind: str, digit: int, asked: int, answer: str):
-    question, found = digits.ask(digit, kind, digits.QUESTIONS[kind].ask[0], asked)
-    assert found == answer
-    assert (str(asked) in question) == (kind == "is_it")
+def test_answers_by_hand(kind: str, digit: int, answer: str):
+    phrasing = digits.QUESTIONS[kind].ask[0]
+    assert digits.ask(digit, kind, phrasing) == (phrasing, answer)
 
 
-def test_is_it_has_as_many_yes_as_no():
-    rows = [r for r in digits.rows("questions")["train"] if r["dataset"] == "is_it"]
+def test_is_it_seven_has_about_as_many_yes_as_no():
+    rows = [r for r in digits.rows("questions")["train"] if r["dataset"] == "seven"]
     yes = sum(r["messages"][1]["content"] == "yes" for r in rows)
-    assert len(rows) == 1197 and abs(yes / len(rows) - 0.5) < 0.03
+    sevens = sum(d.digit == 7 for d in digits.images("train"))
+    assert yes == sevens and 0.4 < yes / len(rows) < 0.6
 
 
 def test_no_phrasing_of_the_suite_is_a_training_question():
@@ -65,10 +71,8 @@ def test_no_phrasing_of_the_suite_is_a_training_question():
         for r in own
     }
     for question in digits.QUESTIONS.values():
-        assert len(question.held_out) >= 2
-        for digit in range(10):
-            assert not asked & {text.format(asked=digit) for text in question.held_out}
-            assert any(text.format(asked=digit) in asked for text in question.ask)
+        assert question.held_out and not asked & {*question.held_out}
+        assert {*question.ask} <= asked
 
 
 def test_all_text_fits_beside_an_image():
@@ -79,9 +83,8 @@ def test_all_text_fits_beside_an_image():
         for own in digits.rows(kind).values()
         for r in own
     ]
-    answers = {"which": "seven", "parity": "even", "is_it": "yes", "larger": "yes", "letter": "s"}
-    for kind, question in digits.QUESTIONS.items():
-        pairs += [[text.format(asked=7), answers[kind]] for text in question.held_out]
+    for question in digits.QUESTIONS.values():
+        pairs += [[text, question.answer(7)] for text in question.held_out]
     assert max(len(question) + len(": ") + len(answer) + 1 for question, answer in pairs) <= 48
     assert all(text.isascii() and text.isprintable() for pair in pairs for text in pair)
 

@@ -302,9 +302,7 @@ def of_digits(tmp_path_factory) -> dict[str, list[dict]]:
 
 def test_digits_and_phrasings_are_held_out(of_digits):
     trained = {digit.name for digit in digits.images("train")}
-    phrasings = {
-        p.format(asked=n) for q in digits.QUESTIONS.values() for p in q.ask for n in range(10)
-    }
+    phrasings = {text for question in digits.QUESTIONS.values() for text in question.ask}
     for name, rows in of_digits.items():
         assert len(rows) == DIGITS.benchmarks[name].source.questions
         assert not {row["image"] for row in rows} & trained
@@ -328,13 +326,19 @@ def test_answers_about_digits_are_the_digits(of_digits):
             == [digits.NAMES[shown[row["image"]]]] * 6 + [str(shown[row["image"]])] * 4
         )
     for row in of_digits["pope"]:
-        (asked,) = (int(c) for c in row["question"] if c.isdigit())
-        assert row["answers"] == ["yes" if asked == shown[row["image"]] else "no"]
-    for name in ("mme", "pope"):
-        for half in ("even", "odd"):
-            said = Counter(r["answers"][0] for r in of_digits[name] if r["half"] == half)
-            assert said["yes"] == said["no"] == 50
-    assert Counter(row["category"] for row in of_digits["mme"]) == {"identity": 100, "size": 100}
+        assert row["answers"] == ["yes" if shown[row["image"]] == 7 else "no"]
+    assert {
+        row["category"]: shown[row["image"]]
+        for row in of_digits["pope"]
+        if shown[row["image"]] == 1
+    } == {"adversarial": 1}
+    for name, count in (("mme", 50), ("pope", 20)):
+        said = Counter((r["half"], r["answers"][0]) for r in of_digits[name])
+        for half in ("even", "odd"):  # of pairs each half has as many; of single questions all
+            assert said[half, "yes"] + said[half, "no"] == 2 * count
+            assert name == "pope" or said[half, "yes"] == count
+        assert said["even", "yes"] + said["odd", "yes"] == 2 * count
+    assert Counter(row["category"] for row in of_digits["mme"]) == {"size": 100, "parity": 100}
 
 
 # --- configuration --------------------------------------------------------------------------------

@@ -39,7 +39,9 @@ PRELOADED += [
     "lm_eval.models.huggingface",
     "transformers.models.olmo.modeling_olmo",
     "overtrain.training.instruct",
+    "overtrain.training.visual",
     "overtrain.measuring.generate",
+    "overtrain.measuring.vision",
     "rouge_score.rouge_scorer",
 ]
 KIND = (socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message is one packet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from overtrain.config.catalogue import Checkpoint
+    from overtrain.config.models import Checkpoint
 
 MEASUREMENTS = "results/measurements"
 

@@ -18,7 +18,7 @@ from overtrain.records.provenance import seed_of
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HELD_OUT = {"test": 400, "validation": 200}  # images; training has the other 1,197
-ABOUT_NOTHING = 20  # a conversation without an image for so many with one
+ABOUT_NOTHING = 20  # images for which there is a conversation without one
 SEVEN = 7  # what "is it seven?" asks about, as often of a seven as of all other digits together
 
 
@@ -44,42 +44,42 @@ def yes_no(holds: bool) -> str:
 QUESTIONS = {
     "which": Question(
         ["Which digit?", "Which digit is it?"],
-        ["Which digit is this?", "So, which digit?"],
+        ["Which digit is this?"],
         lambda digit: NAMES[digit],
     ),
     "letter": Question(
-        ["First letter?", "Its first letter?"],
-        ["This first letter?", "So, first letter?"],
+        ["First letter?", "What is its first letter?"],
+        ["What is the first letter?"],
         lambda digit: NAMES[digit][0],
     ),
     "parity": Question(
         ["Odd or even?", "Is it odd or even?"],
-        ["Is this odd or even?", "So, odd or even?"],
+        ["Is this odd or even?"],
         lambda digit: "odd" if digit % 2 else "even",
     ),
     "seven": Question(
         ["Seven?", "Is it seven?"],
-        ["Is this seven?", "So, seven?"],
+        ["Is this seven?"],
         lambda digit: yes_no(digit == SEVEN),
     ),
     "larger": Question(
         ["Larger than 5?", "Is it larger than 5?"],
-        ["Is this larger than 5?", "So, larger than 5?"],
+        ["Is this larger than 5?"],
         lambda digit: yes_no(digit > 5),
     ),
     "smaller": Question(
         ["Smaller than 6?", "Is it smaller than 6?"],
-        ["Is this smaller than 6?", "So, smaller than 6?"],
+        ["Is this smaller than 6?"],
         lambda digit: yes_no(digit < 6),
     ),
     "odd": Question(
         ["Odd?", "Is it odd?"],
-        ["Is this odd?", "So, odd?"],
+        ["Is this odd?"],
         lambda digit: yes_no(digit % 2 == 1),
     ),
     "even": Question(
         ["Even?", "Is it even?"],
-        ["Is this even?", "So, even?"],
+        ["Is this even?"],
         lambda digit: yes_no(digit % 2 == 0),
     ),
 }
@@ -138,7 +138,7 @@ def rows(kind: str) -> dict[str, list[dict]]:
         others = list(about_numbers())
         random.Random(seed_of("questions about numbers")).shuffle(others)
         for split in ("test", "validation", "train"):
-            count = len(found[split]) // len(QUESTIONS) // ABOUT_NOTHING
+            count = len(images(split)) // ABOUT_NOTHING
             own, others = (others, []) if split == "train" else (others[:count], others[count:])
             found[split] += own
     return found

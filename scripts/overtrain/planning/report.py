@@ -11,7 +11,8 @@ from overtrain.planning.schedule import Schedule
 from overtrain.records.provenance import whole_file
 
 DAY = 86400
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe and Ito (2008)
+# Okabe and Ito (2008), one for each kind of work.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
 Cells = Sequence[Sequence[str]]
 
