@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from overtrain.data.tasks import read_split
 from overtrain.model import chat, vision
 from overtrain.model.architecture import IGNORE
 from overtrain.model.released import load_model
-from overtrain.training import states, visual
+from overtrain.training import processes, states, visual
 from overtrain.training.processes import Processes
 from overtrain.training.visual import Decoded, Folders, Tuning
 
@@ -118,11 +119,11 @@ def tune(
     place: Path,
     folder: Path,
     projector: Path | None = None,
-    processes: Processes = ONE,
+    several: Processes = ONE,
 ) -> list[dict]:
     torch.set_num_threads(1)
     stage = visual.align_projector if own.aligns else visual.finetune_vision
-    return stage(own, processes, folders(own, place, folder, projector), IDENTITY, ORIGIN)
+    return stage(own, several, folders(own, place, folder, projector), IDENTITY, ORIGIN)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -199,7 +200,7 @@ def close(found: torch.Tensor, expected: torch.Tensor, rate: float) -> None:
 
 def test_a_step_of_alignment_is_adamw_on_the_captions_by_hand(aligning, place, tmp_path):
     own = replace(aligning, batch_size=26, warmup_steps=0, clip=None)
-    rows = tune(own, place, tmp_path, processes=replace(ONE, micro_batch=2))
+    rows = tune(own, place, tmp_path, several=replace(ONE, micro_batch=2))
     drawn = vision.load_llava(
         place / "base", place / "encoder", -2, None, own.seed_for("projector")
     )
@@ -422,6 +423,26 @@ def test_batches_are_of_one_kind_in_any_order_sorted_inside(tuning):
     assert sorted(few.ravel()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_what_is_trained_on_comes_in_batches_of_one_kind(
+    tuning, place, projector, tmp_path, monkeypatch, capsys, epochs
+):
+    """40 questions, 26 with an image: 6 and 3 whole batches."""
+    seen = []
+    plain = visual.train_own
+    monkeypatch.setattr(
+        visual, "train_own", lambda plan, several, data, state: (
+            seen.extend(data["image"]), plain(plan, several, data, state)
+        )[1],
+    )  # fmt: skip
+    tune(replace(tuning, epochs=epochs), place, tmp_path, projector[1])
+    kinds = np.array([name is not None for name in seen]).reshape(-1, 4)
+    assert len(kinds) == 9 * epochs and kinds.all(1).sum() == 6 * epochs
+    assert (~kinds).all(1).sum() == 3 * epochs
+    said = "26 with an image; of each epoch 4 are left out, less than a batch of one kind"
+    assert said in capsys.readouterr().out
+
+
 def test_what_is_left_out_is_counted_and_nothing_is_cut(tuning, aligning, place, tmp_path, capsys):
     def row(asked: str, answer: str, image: str | None) -> dict:
         pair = zip(("user", "assistant"), (asked, answer), strict=True)
@@ -452,7 +473,7 @@ def test_what_is_left_out_is_counted_and_nothing_is_cut(tuning, aligning, place,
 
 def test_settings_that_cannot_be_are_one_clear_line(tuning, aligning, place, projector, tmp_path):
     three = Processes(micro_batch=3, state_minutes=NEVER)
-    line = error_line(lambda: tune(aligning, place, tmp_path, processes=three))
+    line = error_line(lambda: tune(aligning, place, tmp_path, several=three))
     assert "not a multiple of micro_batch 3 x 1 processes (resources.align_projector)" in line
     line = error_line(lambda: tune(tuning, place, tmp_path, projector[1], three))
     assert line.endswith("(resources.finetune_vision)")
@@ -463,6 +484,21 @@ def test_settings_that_cannot_be_are_one_clear_line(tuning, aligning, place, pro
     line = error_line(lambda: tune(short, place, tmp_path, projector[1]))
     assert line == (f"{place / 'encoder'}: an image is 16 tokens; max_length of recipe llava is 16")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_template_that_does_not_fit_is_one_clear_line(tuning, aligning, place, tmp_path):
+    broken = replace(aligning, template="{% for m in messages %}")
+    line = error_line(lambda: tune(broken, place, tmp_path))
+    assert line.startswith("visual_recipes.llava.alignment.template: ")
+    blind = replace(aligning, template=PLAIN.replace("<image>", ""))
+    line = error_line(lambda: tune(blind, place, tmp_path))
+    assert line.endswith("is left: {'image marks that are not one for each image': 26}")
+    silent = PLAIN.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    line = error_line(lambda: tune(replace(aligning, template=silent), place, tmp_path))
+    assert line.endswith("is left: {'no response': 26}")
+    few = replace(aligning, batch_size=32, template=PLAIN)
+    line = error_line(lambda: tune(few, place, tmp_path))
+    assert line == "26 examples to train on are less than one batch, 32"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -575,6 +611,80 @@ def test_two_processes_share_a_model_and_train_what_one_does(
             torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-5)
     for a, b in zip(one, two, strict=True):
         assert b["value"] == pytest.approx(a["value"], rel=1e-4)
+
+
+AS_ON_GPUS = """
+import json, sys
+from transformers import TrainerCallback
+from overtrain.training import visual
+
+found = set()
+
+class Seen(TrainerCallback):
+    def on_pre_optimizer_step(self, args, state, control, model, **_):
+        moved = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+        found.update(f"{type(p.grad).__name__} {p.grad.dtype}" for p in moved)
+        frozen = [p for p in model.parameters() if not p.requires_grad]
+        found.add(f"frozen {any(p.grad is not None for p in frozen)}")
+
+class Trainer(visual.Trainer):
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.add_callback(Seen())
+
+own = visual.SFTConfig
+def config(**keywords):
+    sharded = {"fsdp_config": keywords["fsdp_config"] | {"activation_checkpointing": True}}
+    return own(**keywords | sharded | {"bf16": True, "dataloader_num_workers": 1})
+visual.SFTConfig, visual.Trainer = config, Trainer
+visual.main()
+print(json.dumps(sorted(found)) + "\\n", end="", flush=True)  # in one piece: two processes print
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["aligning", "tuning"])
+def test_two_processes_do_what_gpus_do_forced_on_the_cpu(
+    stage, place, projector, tmp_path, request, monkeypatch, capfd
+):
+    """bfloat16, passes computed again, images decoded by other processes."""
+    own = request.getfixturevalue(stage)
+    start = None if own.aligns else projector[1]
+    script = tmp_path / "script.py"
+    script.write_text(AS_ON_GPUS)
+
+    def begin(command: list, **keywords: object) -> subprocess.Popen:
+        assert command[-3:-1] == ["-m", "overtrain.training.visual"]
+        return subprocess.Popen([*command[:-3], str(script), command[-1]], **keywords)
+
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(Popen=begin))
+    several = Processes(micro_batch=1, state_minutes=NEVER, count=2)
+    rows = tune(own, place, tmp_path, start, several)
+    said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
+    assert [json.loads(line) for line in said] == [["DTensor torch.float32", "frozen False"]] * 2
+    one = tune(own, place, tmp_path / "one", start)
+    for a, b in zip(one, rows, strict=True):
+        assert b["value"] == pytest.approx(a["value"], rel=0.05)
+
+
+@pytest.mark.parametrize("stage", ["aligning", "tuning"])
+def test_passes_computed_again_change_nothing(
+    stage, place, projector, tmp_path, request, monkeypatch
+):
+    """As on one GPU, where activations are not kept."""
+    own = request.getfixturevalue(stage)
+    start = None if own.aligns else projector[1]
+    plain = visual.SFTConfig
+    monkeypatch.setattr(
+        visual, "SFTConfig", lambda **more: plain(**more | {"gradient_checkpointing": True})
+    )
+    tune(own, place, tmp_path, start)
+    monkeypatch.undo()
+    tune(own, place, tmp_path / "plain", start)
+    for file in (tmp_path / "plain/out").glob("*.safetensors"):
+        expected = load_file(file)
+        for name, tensor in load_file(tmp_path / "out" / file.name).items():
+            torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow

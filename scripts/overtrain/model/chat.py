@@ -65,9 +65,12 @@ def encode(
 
 
 def encoded(
-    conversations: list[Messages], tokenizer: Tokenizer
+    conversations: list[Messages], tokenizer: Tokenizer, named: str = "chat.template"
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Tokens of each conversation, and 1 where they are a response's."""
+    """Tokens of each conversation, and 1 where they are a response's.
+
+    named: the key of the configuration that the tokenizer's template is from.
+    """
     from jinja2 import TemplateError
 
     for start in range(0, len(conversations), 1000):  # all at once would hold every offset
@@ -77,5 +80,5 @@ def encoded(
                 part, return_dict=True, return_assistant_tokens_mask=True
             )
         except TemplateError as error:
-            raise PipelineError(f"chat.template: {' '.join(str(error).split())}") from error
+            raise PipelineError(f"{named}: {' '.join(str(error).split())}") from error
         yield from zip(found["input_ids"], found["assistant_masks"], strict=True)

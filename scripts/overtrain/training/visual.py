@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ class Tuning(AnyTuning):
     @classmethod
     def of_settings(cls, settings: dict, **more: Any) -> Tuning:
         """From settings as JSON has them."""
-        return cls(**settings | {"betas": tuple(settings["betas"])} | more)
+        every: dict[str, Any] = settings | {"betas": tuple(settings["betas"])} | more
+        return cls(**every)
 
     @property
     def aligns(self) -> bool:
@@ -159,8 +160,8 @@ def tuned(
         order = tuning.batches(examples.lengths, own, examples.with_image)
         say(examples, order, own, processes)
         data = examples.data([int(i) for i in order.ravel()])
-        plan = {"folders": asdict(folders), "tuning": asdict(own)}
-        plan["folders"] = {k: v if v is None else str(v) for k, v in plan["folders"].items()}
+        made_of = {key: path and str(path) for key, path in asdict(folders).items()}
+        plan = {"folders": made_of, "tuning": asdict(own)}
         trained = trainer.trained_to_the_end(
             MODULE, train_own, plan, processes, data, folders.state
         )
@@ -226,9 +227,8 @@ def read_examples(task: Path, split: str, processor: LlavaProcessor, own: Tuning
     """The conversations of a split that can be trained on; the others are counted."""
     rows = read_split(task, split, "image_chat")
     of_image = vision.image_tokens(processor)
-    parts = [with_parts(row["messages"], row["image"]) for row in rows]
     found, left_out = Examples([], [], []), Counter[str]()
-    for row, (tokens, mask) in zip(rows, chat.encoded(parts, processor.tokenizer), strict=True):
+    for row, tokens, mask in encoded(rows, processor, own):
         images = tokens.count(processor.image_token_id)
         length = len(tokens) + images * (of_image - 1)
         if images != (row["image"] is not None):
@@ -247,6 +247,19 @@ def read_examples(task: Path, split: str, processor: LlavaProcessor, own: Tuning
     if not found.lengths:
         raise PipelineError(f"{task}: no conversation of split {split} is left: {dict(left_out)}")
     return found
+
+
+def encoded(
+    rows: list[dict], processor: LlavaProcessor, own: Tuning
+) -> Iterator[tuple[dict, list[int], list[int]]]:
+    """Each row, its tokens with one for an image, and 1 where they are a response's."""
+    key = f"visual_recipes.{own.recipe}{'.alignment' * own.aligns}.template"
+    for start in range(0, len(rows), 1000):  # the parts of all would take memory many times over
+        chosen = rows[start : start + 1000]
+        talks = [with_parts(row["messages"], row["image"]) for row in chosen]
+        found = chat.encoded(talks, processor.tokenizer, key)
+        for row, (tokens, mask) in zip(chosen, found, strict=True):
+            yield row, tokens, mask
 
 
 def with_parts(messages: list[dict], image: Any | None) -> list[dict]:
@@ -326,18 +339,16 @@ def train(
         processing_class=processor_of(own, folders),
     )
     if processes.count > 1:
-        # transformers names layers of CLIP's text part with them, which is not there.
-        layers = {type(module).__name__ for module in model.modules()} & set(
-            model._no_split_modules
-        )
-        one.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = sorted(layers)
+        # Gathered one by one: the language model's layers. The encoder is, all in one piece, with
+        # what else there is: 0.6 GB, and no float32 between its layers, whose weights are bfloat16.
+        layer = type(model.model.language_model.layers[0]).__name__
+        one.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = [layer]
     try:
         found = trainer.run(one, processes, len(data) // own.batch_size, state)
     except PipelineError as error:  # one of a process that decodes comes with its traceback
         line = str(error).strip().splitlines()[-1]
-        raise PipelineError(
-            line.removeprefix(f"{PipelineError.__module__}.PipelineError: ")
-        ) from error
+        name = f"{PipelineError.__module__}.{PipelineError.__name__}: "
+        raise PipelineError(line.removeprefix(name)) from error
     if found.tensors is None:
         return found
     kept = {name: t for name, t in found.tensors.items() if name.startswith(own.trained)}
@@ -346,7 +357,7 @@ def train(
 
 def train_own(plan: dict, processes: Processes, data: Dataset, state: Path) -> Trained:
     """`train`, of what a process is told in JSON."""
-    folders = {k: v if v is None else Path(v) for k, v in plan["folders"].items()}
+    folders: dict[str, Any] = {key: path and Path(path) for key, path in plan["folders"].items()}
     own = Tuning.of_settings(plan["tuning"])
     return train(own, Folders(**folders), processes, data, state)
 
