@@ -34,8 +34,8 @@ SUITE = VisionSuite(
             "kind": "mme",
             "source": SOURCE,
             "max_new_tokens": 4,
-            "perception": ["identity"],
-            "cognition": ["size"],
+            "perception": ["size"],
+            "cognition": ["parity"],
         },
         "gqa": {"title": "GQA", "kind": "gqa", "source": SOURCE, "max_new_tokens": 6},
         "ai2d": {"title": "AI2D", "kind": "ai2d", "source": SOURCE, "max_new_tokens": 3},
@@ -101,7 +101,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     return {
         "encoder": encoder,
         "run": save_run(own / "run", encoder, 64),
-        "narrow": save_run(own / "narrow", encoder, 44),
+        "narrow": save_run(own / "narrow", encoder, 46),
         "suite": own / "suite",
     }
 
@@ -165,14 +165,14 @@ def test_tokens_and_pixels_are_the_processors(model, questions, images):
 
 
 def test_an_answer_is_of_its_image(model, questions, images):
-    one = [q for q in questions if q["question"] == "Which number is shown?"]
+    one = [q for q in questions if q["question"] == "Which digit is this?"]
     assert len({q["image"] for q in one}) == len(one) > 5
     assert len(set(vision.ask(model, one, images, 6, 8))) > 3
 
 
 def test_a_question_without_room_for_an_answer_is_not_asked(folders, questions, images, capsys):
     narrow = vision.load(folders["narrow"], folders["encoder"], TEMPLATE, -2, CPU)
-    fit = [len(q["question"]) + 2 + 16 + 6 <= 44 for q in questions]
+    fit = [len(q["question"]) + 2 + 16 + 6 <= 46 for q in questions]
     assert 0 < sum(fit) < len(fit)
     answers = vision.ask(narrow, questions, images, 6, 8)
     assert [answer is not None for answer in answers] == fit
@@ -180,7 +180,7 @@ def test_a_question_without_room_for_an_answer_is_not_asked(folders, questions, 
     assert f"{left} of {len(fit)} questions leave no room" in capsys.readouterr().out
     with pytest.raises(PipelineError) as error:
         vision.ask(narrow, questions, images, 40, 8)
-    assert "no question has room in a context of 44 tokens" in str(error.value)
+    assert "no question has room in a context of 46 tokens" in str(error.value)
 
 
 def test_a_damaged_image_is_one_line(model, questions, tmp_path):
