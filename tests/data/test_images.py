@@ -1,5 +1,6 @@
 """Images in one archive: their own bytes, the same each time, in forked and pickled readers."""
 
+import copy
 import io
 import json
 import multiprocessing
@@ -83,6 +84,21 @@ def test_forked_readers_do_not_disturb_each_other(tmp_path: Path):
     for reader in readers:
         reader.join()
     assert results == {name: {data} for name, data in large.items()}
+
+
+def test_forked_readers_share_the_list_of_members(folder: Path, monkeypatch):
+    """LLaVA's is read in seconds and holds 100 MB or more, which 16 processes must not all do."""
+    found = Images(folder)
+    assert len(copy.deepcopy(found).archive.namelist()) == len(SOME)  # datasets copies what it has
+    monkeypatch.setattr(images, "open_archive", lambda path: pytest.fail("opened again"))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        reader = context.Process(target=read, args=(found, "b.jpg", queue))
+        reader.start()
+    assert queue.get(timeout=60) == ("b.jpg", {SOME["b.jpg"]})
+    reader.join()
 
 
 def test_a_reader_may_be_pickled_with_its_archive_open(folder: Path):

@@ -523,6 +523,28 @@ def test_an_image_that_cannot_be_decoded_is_one_clear_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_processes_that_decode_share_the_list_of_images(
+    tuning, place, projector, tmp_path, monkeypatch
+):
+    """It is read in the process that trains, before the others are forked."""
+    plain, opened = visual.settings, visual.Images.archive.fget
+    own = os.getpid()
+
+    def with_workers(*arguments):
+        found = plain(*arguments)
+        found.dataloader_num_workers = 2
+        return found
+
+    def archive(images):
+        if os.getpid() != own and images._opened is None:
+            raise PipelineError("a forked process reads the list again")
+        return opened(images)
+
+    monkeypatch.setattr(visual, "settings", with_workers)
+    monkeypatch.setattr(visual.Images, "archive", property(archive))
+    tune(tuning, place, tmp_path, projector[1])
+
+
 # --- interruptions and several processes ----------------------------------------------------------
 
 SCRIPT = """

@@ -14,6 +14,7 @@ Several GPUs: `torchrun ... -m overtrain.training.visual tuning.json`, fully sha
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -332,10 +333,13 @@ def train(
     model = folders.load(own)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(own.trained))
+    images = Images(folders.images)
+    images.archive  # noqa: B018  read here, so that the processes that decode share it
+    gc.freeze()  # a collection in one of those would copy all that it looks at
     one = Trainer(
         model=model,
         args=arguments,
-        train_dataset=data.with_transform(Decoded(Images(folders.images))),
+        train_dataset=data.with_transform(Decoded(images)),
         processing_class=processor_of(own, folders),
     )
     if processes.count > 1:
