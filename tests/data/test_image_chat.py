@@ -151,7 +151,7 @@ def published(folder: Path) -> None:
 
 
 def archives(repository: str, revision: str = "main") -> dict:
-    place = {"repository": repository, "revision": revision}
+    place = {"repository": repository, "revision": revision, "mb": 1}
     return {
         "title": "some",
         "kind": "image_chat",

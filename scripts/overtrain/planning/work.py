@@ -2,7 +2,7 @@
 
 A rule's entry is a function of the catalogue and the job's wildcards. `RULES` has all of them: the
 time that jobs ask for and the plan are both made of it. Rules without an entry (aggregates,
-figures, tasks) compute nothing to speak of.
+figures, tasks of text) compute nothing to speak of.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from overtrain.config.catalogue import Catalogue
 from overtrain.config.corpora import TOKEN_BYTES
+from overtrain.config.encoders import HubEncoder
+from overtrain.config.hub import is_local
 from overtrain.config.judges import LocalJudge, ServedJudge
 from overtrain.config.models import PretrainedModel
-from overtrain.config.tasks import Classification
+from overtrain.config.tasks import Classification, ImageArchives
 from overtrain.planning.formulas import BFLOAT16, FLOAT32, STATE, UPDATE, Size
 
 SNAPSHOTS = 2  # that are kept of a sweep's run: its best epoch and its last
@@ -115,6 +117,30 @@ def checkpoint(catalogue: Catalogue, names: Wildcards) -> Work:
 def judge_weights(catalogue: Catalogue, names: Wildcards) -> Work:
     weights = BFLOAT16 * judge_size(catalogue).weights
     return Work(kept=weights, downloaded=weights)
+
+
+@of("prepare_image_task")
+def image_task(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Archives of the hub lie beside the one that is made of them, which has most of their images.
+
+    The others are not counted: a column of images is not known in advance, digits are small.
+    """
+    source = catalogue.settings.tasks[names.task].source
+    if not isinstance(source, ImageArchives):
+        return Work()
+    archives = source.archives.values()
+    size = MB * sum(own.mb for own in archives)
+    fetched = MB * sum(own.mb for own in archives if not is_local(own.repository))
+    return Work(kept=size, scratch=fetched, downloaded=fetched, moved=size)
+
+
+@of("download_encoder")
+def encoder(catalogue: Catalogue, names: Wildcards) -> Work:
+    """The whole CLIP model is fetched; its vision half stays."""
+    own = catalogue.settings.encoders[names.encoder]
+    assert isinstance(own, HubEncoder)
+    fetched = 0 if is_local(own.repository) else MB * own.download_mb
+    return Work(kept=MB * own.mb, scratch=fetched, downloaded=fetched)
 
 
 @of("pretrain")
