@@ -490,15 +490,34 @@ def test_a_template_that_does_not_fit_is_one_clear_line(tuning, aligning, place,
     broken = replace(aligning, template="{% for m in messages %}")
     line = error_line(lambda: tune(broken, place, tmp_path))
     assert line.startswith("visual_recipes.llava.alignment.template: ")
-    blind = replace(aligning, template=PLAIN.replace("<image>", ""))
-    line = error_line(lambda: tune(blind, place, tmp_path))
-    assert line.endswith("is left: {'image marks that are not one for each image': 26}")
+    adding = replace(aligning, template=PLAIN.replace("p.text", "p.text + 1"))
+    line = error_line(lambda: tune(adding, place, tmp_path))
+    assert line.startswith("visual_recipes.llava.alignment.template: ")
+    for count in (0, 2):
+        other = replace(aligning, template=PLAIN.replace("<image>", count * "<image>"))
+        line = error_line(lambda other=other: tune(other, place, tmp_path))
+        assert line == (
+            f"visual_recipes.llava.alignment.template: it writes <image> {count} times for an "
+            "image; it must once"
+        )
     silent = PLAIN.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     line = error_line(lambda: tune(replace(aligning, template=silent), place, tmp_path))
-    assert line.endswith("is left: {'no response': 26}")
+    assert line == (
+        "visual_recipes.llava.alignment.template: it marks no response with {% generation %}"
+    )
     few = replace(aligning, batch_size=32, template=PLAIN)
     line = error_line(lambda: tune(few, place, tmp_path))
     assert line == "26 examples to train on are less than one batch, 32"
+
+
+def test_a_run_does_not_go_on_with_text_alone_where_its_template_has_no_mark(
+    tuning, place, projector, tmp_path
+):
+    """Every conversation with an image would be left out, and there are others."""
+    blind = replace(tuning, template=PARTS.replace("<image>", ""), batch_size=4)
+    line = error_line(lambda: tune(blind, place, tmp_path, projector[1]))
+    assert line.startswith("visual_recipes.llava.template: it writes <image> 0 times")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
