@@ -141,6 +141,18 @@ def test_whole_images_come_in_order_and_broken_ones_as_none(capsys):
     assert "150.png: cannot be decoded" in capsys.readouterr().out
 
 
+def test_a_damaged_member_of_a_compressed_archive_is_a_broken_image(tmp_path: Path):
+    path, large = tmp_path / "some.zip", encoded(0, size=(50, 50))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, large)
+    data = bytearray(path.read_bytes())
+    data[60:100] = b"\xff" * 40  # of a.png
+    path.write_bytes(data)
+    read = images.open_archive(path).read
+    assert list(images.whole(["a.png", "b.png"], read, 1)) == [("a.png", None), ("b.png", large)]
+
+
 def test_few_images_are_held_at_a_time():
     asked = []
 

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -115,7 +116,7 @@ def whole(
         try:
             data = read(name)
             decoded(data)
-        except (UndecodableError, zipfile.BadZipFile) as error:
+        except (UndecodableError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             print(f"{name}: {error}")
             return name, None
         return name, data
