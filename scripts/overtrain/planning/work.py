@@ -270,26 +270,10 @@ def finetune_instruct(catalogue: Catalogue, names: Wildcards) -> Work:
 
     On several GPUs the weights are gathered beside what is handed on.
     """
-    settings = catalogue.settings
-    recipe, task = settings.instruction_recipes[names.recipe], settings.tasks[names.task]
-    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    recipe = catalogue.settings.instruction_recipes[names.recipe]
+    task, size = catalogue.settings.tasks[names.task], released(catalogue, names.model)
     length = min(task.tokens, recipe.max_length)
-    tokens = recipe.epochs * task.examples.train * length
-    steps = recipe.epochs * (task.examples.train // recipe.batch_size)
-    weights = FLOAT32 * size.weights
-    several = settings.resources.finetune_instruct[own.size].gpu > 1
-    return Work(
-        kind="instruction",
-        model=own.size,
-        precision="bf16" if recipe.precision == "bf16" else "tf32",
-        flops=tokens * size.recomputed(length),
-        traffic=steps * UPDATE * size.weights,
-        moved=4 * weights,  # the base, twice; the tuned weights, written and handed on
-        temporary=weights,
-        scratch=2 * STATE * size.weights + (weights if several else 0),
-        state=STATE * size.weights,
-        whole=False,
-    )
+    return tuned(catalogue, names, "finetune_instruct", length * size.recomputed(length))
 
 
 @of("align_projector")
@@ -316,25 +300,9 @@ def align_projector(catalogue: Catalogue, names: Wildcards) -> Work:
 @of("finetune_vision")
 def finetune_vision(catalogue: Catalogue, names: Wildcards) -> Work:
     """As instruction tuning, with an image before each text, and the encoder's pass over it."""
-    settings, recipe = catalogue.settings, catalogue.visual(names.recipe)
-    own, size = catalogue.released(names.model), released(catalogue, names.model)
-    task = settings.tasks[names.task]
+    task, size = catalogue.settings.tasks[names.task], released(catalogue, names.model)
     length, encoder = with_image(catalogue, names.recipe, task.tokens)
-    examples = recipe.epochs * task.examples.train
-    several = settings.resources.finetune_vision[own.size].gpu > 1
-    weights = FLOAT32 * size.weights
-    return Work(
-        kind="instruction",
-        model=own.size,
-        precision="bf16" if recipe.precision == "bf16" else "tf32",
-        flops=examples * (length * size.recomputed(length) + encoder),
-        traffic=examples // recipe.batch_size * UPDATE * size.weights,
-        moved=4 * weights,
-        temporary=weights,
-        scratch=2 * STATE * size.weights + (weights if several else 0),
-        state=STATE * size.weights,
-        whole=False,
-    )
+    return tuned(catalogue, names, "finetune_vision", length * size.recomputed(length) + encoder)
 
 
 @of("evaluate_vision")
@@ -429,6 +397,26 @@ def pretrained(catalogue: Catalogue, model: str) -> tuple[PretrainedModel, Size]
 
 def released(catalogue: Catalogue, model: str) -> Size:
     return Size.of(catalogue.settings.shapes[catalogue.released(model).size])
+
+
+def tuned(catalogue: Catalogue, names: Wildcards, stage: str, flops: float) -> Work:
+    """Of a run whose weights all move. flops: of an example."""
+    recipe, task = catalogue.recipe(names.recipe), catalogue.settings.tasks[names.task]
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    several = getattr(catalogue.settings.resources, stage)[own.size].gpu > 1
+    weights = FLOAT32 * size.weights
+    return Work(
+        kind="instruction",
+        model=own.size,
+        precision="bf16" if recipe.precision == "bf16" else "tf32",
+        flops=recipe.epochs * task.examples.train * flops,
+        traffic=recipe.epochs * (task.examples.train // recipe.batch_size) * UPDATE * size.weights,
+        moved=4 * weights,  # the base, twice; the tuned weights, written and handed on
+        temporary=weights,
+        scratch=2 * STATE * size.weights + (weights if several else 0),
+        state=STATE * size.weights,
+        whole=False,
+    )
 
 
 def with_image(catalogue: Catalogue, recipe: str, tokens: int) -> tuple[int, float]:

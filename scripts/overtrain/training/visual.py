@@ -352,7 +352,7 @@ def train(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(own.trained))
     images = Images(folders.images)
-    images.archive  # noqa: B018  read here, so that the processes that decode share it
+    print(f"{len(images)} images")  # reads their list, which the processes that decode share
     gc.freeze()  # a collection in one of those would copy all that it looks at
     one = Trainer(
         model=model,
