@@ -15,8 +15,9 @@ CONFIGURATION = ["--configfile", "profiles/slurm/site.yaml", "profiles/demo/over
 CONFIGURATION += ["tests/tiny.yaml", "tests/cluster/tiny.yaml"]
 # The profile as it is, but for what this cluster does not have: accounting.
 CLUSTER = ["--profile", "slurm", "--jobs", "4", "--slurm-status-command", "squeue"]
-# One of each study: noise, fine-tuning, instruction tuning with benchmarks and a judge, theory.
-FIGURES = ["fig03", "fig05", "fig11", "theory_noise"]
+# One of each study: noise, fine-tuning, instruction tuning with benchmarks and a judge, visual
+# tuning, theory.
+FIGURES = ["fig03", "fig05", "fig11", "fig24", "theory_noise"]
 # And of the second paper, where copies of its numbers are at hand.
 COPIES = Path(__file__).parents[3] / "shared" / "published"
 RELEASED_NUMBERS = Path(os.environ.get("OVERTRAIN_RELEASED_NUMBERS", COPIES))

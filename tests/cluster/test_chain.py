@@ -8,14 +8,22 @@ from machine import slurm, until
 from mains import FIGURES, Main, scripts
 
 PAGE = Path(__file__).parents[2] / "docs/cluster.md"
+KEPT = (
+    "checkpoints",
+    "projectors",
+    "measurements",
+    "responses",
+    "answers",
+    "aggregates",
+    "figures",
+)
 
 
 def made(folder: Path) -> set[str]:
     """Results of a run that stay, by path; not how long they took."""
-    kept = ("checkpoints", "measurements", "responses", "aggregates", "figures")
     return {
         str(path.relative_to(folder))
-        for kind in kept
+        for kind in KEPT
         for path in (folder / "results" / kind).rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
@@ -26,7 +34,7 @@ def test_every_output_is_there_and_has_the_bytes_of_a_run_without_a_cluster(loca
     assert files == made(finished)
     compared = {name for name in files if re.search(r"\.(parquet|csv|safetensors|pdf|png)$", name)}
     kinds = {Path(name).parts[1] for name in compared}
-    assert kinds == {"checkpoints", "measurements", "responses", "aggregates", "figures"}
+    assert kinds == {*KEPT}
     for name in sorted(compared):
         assert (local / name).read_bytes() == (finished / name).read_bytes(), name
     drawn = {Path(name).stem for name in compared if name.startswith("results/figures")}
@@ -46,6 +54,8 @@ def test_training_and_measuring_were_jobs_and_their_names_say_of_what(finished, 
         "rule_pretrain_wildcards_OLMo-10K_1M",
         "rule_sweep,OLMo-10K,1M,same_docstring,default",
         "rule_tuned_run,OLMo-4K-hub,1.68M,which_field,instruct,lr0.001-seed0",
+        "rule_align_projector_wildcards_OLMo-4K-hub_1.68M_llava_seed0",
+        "rule_tuned_run,OLMo-4K-hub,1.68M,digit_questions,llava,lr0.001-seed0",
     ):
         assert [c for c in comments if c.startswith(name)], (name, comments)
     assert not [c for c in comments if re.search("aggregate|figure|prepare|download", c)]
