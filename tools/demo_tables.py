@@ -1,5 +1,6 @@
 """Print the demo's numbers as Markdown: `python tools/demo_tables.py` after `make demo`."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,16 @@ FIGURES = ROOT / "results/figures/overtrained"
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from overtrain.config.units import tokens_text  # noqa: E402
+from overtrain.data.digits import NAMES  # noqa: E402
+
+# What an answer to each kind of question about digits can be.
+POSSIBLE = {
+    "mme": {"yes", "no"},
+    "gqa": {"odd", "even"},
+    "ai2d": {name[0] for name in NAMES},
+    "textvqa": {*NAMES},
+    "pope": {"yes", "no"},
+}
 
 
 def table(data: pd.DataFrame, line: str, name: str, highest: bool = False) -> str:
@@ -71,26 +82,66 @@ def statements() -> str:
     return "\n".join(lines)
 
 
-def released() -> None:
-    """Instruction tuning of the stand-ins: win rates, benchmarks, held-out docstrings."""
-    scores = {f"fig{n}": pd.read_csv(FIGURES / f"fig{n}.csv") for n in range(12, 23, 2)}
-    for name, rows in scores.items():
-        rows = rows.fillna({"learning_rate": 0.0})
+def released(figures: list[int], main: str, title: str, text: str) -> None:
+    """Tuning of the stand-ins: the main score, benchmarks, held-out docstrings.
+
+    main: the panel of what was tuned for, and its title; text: the figure of held-out text.
+    """
+    for name in (f"fig{n}" for n in figures):
+        rows = pd.read_csv(FIGURES / f"{name}.csv").fillna({"learning_rate": 0.0})
         model, task = rows.model.iloc[0], rows.task.iloc[0]
-        benchmarks = rows[rows.panel != "alpaca"].groupby(
-            ["learning_rate", "tokens"], as_index=False
-        )
-        for own, text in (
-            (rows[rows.panel == "alpaca"], "win rate"),
+        benchmarks = rows[rows.panel != main].groupby(["learning_rate", "tokens"], as_index=False)
+        for own, what in (
+            (rows[rows.panel == main], title),
             (benchmarks["mean"].mean(), "mean accuracy on the eight benchmarks"),
         ):
             own = own.assign(mean=100 * own["mean"])
-            print(f"\n### {name}: {model} tuned on {task}: {text}, percent\n")
+            print(f"\n### {name}: {model} tuned on {task}: {what}, percent\n")
             print(table(own, "learning_rate", "LR", highest=True))
-    text = pd.read_csv(FIGURES / "released_c4.csv").fillna({"learning_rate": 0.0})
-    for model, own in text.groupby("model", sort=False):
-        print(f"\n### released_c4: {model}: perplexity on held-out docstrings\n")
+    scores = pd.read_csv(FIGURES / f"{text}.csv").fillna({"learning_rate": 0.0})
+    for model, own in scores.groupby("model", sort=False):
+        print(f"\n### {text}: {model}: perplexity on held-out docstrings\n")
         print(table(own, "learning_rate", "LR"))
+
+
+def vision_parts() -> None:
+    """The five scores behind the VLM score, at the rate that has the best VLM score."""
+    rows = pd.read_csv(FIGURES / "vision_parts.csv")
+    for model, own in rows.groupby("model", sort=False):
+        print(f"\n### vision_parts: {model}: at the tuned rate, percent\n")
+        means = 100 * own.pivot(index="panel", columns="tokens", values="mean")
+        rates = own[own.panel == "vlm"].sort_values("tokens").learning_rates
+        lines = [["", *(tokens_text(tokens) for tokens in means.columns)]]
+        lines += [["---"] * len(lines[0]), ["LR", *(f"{rate}" for rate in rates)]]
+        for panel in own.panel.unique():
+            lines.append([panel, *(f"{v:.2f}" for v in means.loc[panel])])
+        print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+
+def vision_statements() -> str:
+    """How often answers about digits are of the kind that is asked for, and what POPE's are."""
+    base = ROOT / "results"
+    paths = sorted(base.glob("answers/*/*/digit_questions/*/*.parquet"))
+    rows = pd.concat(pd.read_parquet(path).assign(model=path.parts[-5]) for path in paths)
+    kinds = zip(rows.answer, rows.benchmark, strict=True)
+    rows["possible"] = [answer in POSSIBLE[benchmark] for answer, benchmark in kinds]
+    lines = []
+    for benchmark, own in rows.groupby("benchmark"):
+        each = own.groupby("model", sort=False).possible.mean()
+        shares = ", ".join(f"{model} {share:.0%}" for model, share in each.items())
+        lines.append(f"- {benchmark}: {own.possible.mean():.0%} possible answers ({shares})")
+    paths = sorted(base.glob("measurements/*/*/digit_questions/*/*/vision.parquet"))
+    rows = pd.concat(pd.read_parquet(path) for path in paths)
+    rows = rows[(rows.split == "all") & (rows.evaluation == "pope")]
+    f1 = rows[rows.metric == "score"].value
+    always = (rows[rows.metric == "yes_ratio"].value == 1).sum()
+    lines.append(
+        f"- pope: of {len(f1)} runs {(f1 == 0).sum()} have an F1 of 0, {always} always say yes, "
+        f"{(f1 > 0.8).sum()} have more than 0.8"
+    )
+    encoder = json.loads((base / "encoders/digits/manifest.json").read_text())
+    lines.append(f"- encoder: {encoder['accuracy']:.1%} of the test digits")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -114,9 +165,12 @@ def main() -> None:
         print(f"| {task} | {tokens_text(tokens)} | {rates} | {row['c4']:.2f} | {row['id']:.2f} |")
     print("\n### Held-out docstrings: trend of the change, and where the modified model is best\n")
     print(settings())
-    released()
+    released([12, 14, 16, 18, 20, 22], "alpaca", "win rate", "released_c4")
+    released([24, 26, 28], "vlm", "VLM score", "vision_c4")
+    vision_parts()
     print("\n### What else is said above\n")
     print(statements())
+    print(vision_statements())
 
 
 if __name__ == "__main__":

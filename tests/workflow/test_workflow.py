@@ -374,10 +374,10 @@ def tuned(count: int) -> dict[str, int]:
     return dict.fromkeys((*stages, "evaluate_c4_instruct"), count)
 
 
-def seeing(count: int, projectors: int) -> dict[str, int]:
-    """Visual tuning beside `tuned`: the last two links of a run's chain are the same rules'."""
-    own = {"finetune_vision": count, "evaluate_vision": count, "align_projector": projectors}
-    return own | {"prepare_image_task": 2, "train_encoder": 1, "prepare_vision_suite": 1}
+def seen(count: int) -> dict[str, int]:
+    """The chains of visual runs, whose last two links are the rules of `tuned`."""
+    stages = ("finetune_vision", "evaluate_vision", "evaluate_benchmarks")
+    return dict.fromkeys((*stages, "evaluate_c4_instruct"), count)
 
 
 def drawn(figures: int) -> dict[str, int]:
@@ -390,6 +390,8 @@ SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
 SHARED |= {"download_checkpoint": 2, "evaluate_benchmarks_base": 2}
 SHARED |= {"evaluate_c4_base": 2}
 SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 1}
+SHARED |= {"prepare_image_task": 2, "train_encoder": 1, "prepare_vision_suite": 1}
+SHARED |= {"align_projector": 2}
 DRAWN = {"aggregate": 49 + 32, "figure": 50 + 32, "table": 8}  # a schematic has no aggregate
 
 
@@ -433,10 +435,10 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
         assert bool(len(rows)) == bool(KINDS[settings[figure]["plot"]].modification)
         assert rows.rise.notna().all() and set(rows.budgets) <= {2}
     # Two budgets: five recipes, four runs of each tuning.
-    jobs = chains(10) | tuned(8) | seeing(8, 2) | SHARED | DRAWN
+    jobs = chains(10) | tuned(8) | SHARED | DRAWN
     jobs["finetune"] += 1  # the direction's run
-    for rule in ("evaluate_benchmarks", "evaluate_c4_instruct"):
-        jobs[rule] += 8
+    for rule, count in seen(8).items():
+        jobs[rule] = jobs.get(rule, 0) + count
     for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: 0 for rule in jobs}
         for path in (finished / "results" / kind).rglob(f"*.{suffix}"):
@@ -462,7 +464,14 @@ def test_no_process_of_the_workflow_tries_the_network(finished, guard):
     watched = (guard / "processes").read_text()
     for script in ("build_corpus", "prepare_task", "pretrain", "finetune", "evaluate_c4", "figure"):
         assert f".{script}.py" in watched
-    own = ("download_checkpoint", "prepare_benchmarks", *tuned(0), *seeing(0, 0), "evaluate_alpaca")
+    own = (
+        "download_checkpoint",
+        "prepare_benchmarks",
+        *tuned(0),
+        *seen(0),
+        "evaluate_alpaca",
+        "align_projector",
+    )
     for script in own:
         assert f".{script}.py" in watched
 
@@ -598,11 +607,11 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ),
         (
             "benchmark_suites: {docstrings: {tasks: {piqa: {title: another title}}}}",
-            {"figure": 20, "all_figures": 1},
+            {"figure": 29, "all_figures": 1},
         ),
         (
             "benchmark_suites: {docstrings: {tasks: {piqa: {metric: accuracy_norm}}}}",
-            {"figure": 20, "all_figures": 1},
+            {"figure": 29, "all_figures": 1},
         ),
         (
             "figures: {overtrained: {fig11: {title: another title}}}",
@@ -610,12 +619,21 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         ),
         (
             f"models: {{{RELEASED}: {{hub: {{checkpoints: {{1.68M: null}}}}, reference: 0.84M}}}}",
-            {"evaluate_alpaca": 1} | drawn(21) | {"table": 1, "all_tables": 1},
+            {"evaluate_alpaca": 1} | drawn(32) | {"table": 1, "all_tables": 1},
         ),
         (
             "resources: {finetune_instruct: {tiny: {micro_batch: 2}}, judge: {runtime: 7}}",
             {},
         ),
+        (  # the projectors stay
+            "visual_recipes: {llava: {learning_rates: [1.0e-3, 1.0e-2, 3.0e-2]}}",
+            seen(4) | drawn(12) | {"table": 1, "all_tables": 1},
+        ),
+        (
+            "visual_recipes: {llava: {alignment: {learning_rate: 2.0e-2}}}",
+            {"align_projector": 2} | seen(8) | drawn(12) | {"table": 1, "all_tables": 1},
+        ),
+        ("encoders: {digits: {title: another}}", {"table": 1, "all_tables": 1}),
     ],
     ids=[
         "rates",
@@ -633,6 +651,9 @@ def test_touching_or_editing_code_and_documents_schedules_nothing(finished, tmp_
         "tuned figure",
         "checkpoint left out",
         "resources by size",
+        "visual rates",
+        "alignment's rate",
+        "encoder's title",
     ],
 )
 def test_a_change_schedules_what_depends_on_it_and_nothing_else(finished, tmp_path, change, jobs):
