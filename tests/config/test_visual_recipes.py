@@ -11,9 +11,22 @@ STAGE = {
 }  # fmt: skip
 
 
+MARKS = "<image>{% generation %}"
+
+
 def recipe(seeds: str = "first", **changes: object) -> VisualRecipe:
-    alignment = {"task": "captions", "learning_rate": 0.01, "template": "plain", "seeds": seeds}
-    own = {"learning_rates": [1e-5, 2e-4], "seeds": [3, 1], "template": "parts", "layer": -2}
+    alignment = {
+        "task": "captions",
+        "learning_rate": 0.01,
+        "template": f"{MARKS} plain",
+        "seeds": seeds,
+    }
+    own = {
+        "learning_rates": [1e-5, 2e-4],
+        "seeds": [3, 1],
+        "template": f"{MARKS} parts",
+        "layer": -2,
+    }
     return VisualRecipe.model_validate(
         STAGE | own | {"encoder": "digits", "alignment": STAGE | alignment} | changes
     )
@@ -31,13 +44,13 @@ def test_one_projector_serves_all_runs_or_each_seed_has_its_own():
 def test_a_run_and_a_projector_depend_on_their_own_stage_alone():
     known = recipe()
     run, projector = known.run_slice("lr0.0002-seed1"), known.alignment_slice("seed3")
-    assert run["learning_rate"] == 2e-4 and run["seed"] == 1 and run["template"] == "parts"
+    assert run["learning_rate"] == 2e-4 and run["seed"] == 1 and run["template"].endswith(" parts")
     assert not {"learning_rates", "seeds", "alignment"} & run.keys()
     assert projector["learning_rate"] == 0.01 and projector["seed"] == 3
-    assert projector["template"] == "plain" and projector["task"] == "captions"
+    assert projector["template"].endswith(" plain") and projector["task"] == "captions"
     assert projector["encoder"] == run["encoder"] == "digits" and projector["layer"] == -2
     assert "seeds" not in projector
-    other = recipe(learning_rates=[2e-4], template="other", max_length=32)
+    other = recipe(learning_rates=[2e-4], template=f"{MARKS} other", max_length=32)
     assert other.alignment_slice("seed3") == projector
     # One projector a checkpoint, or one a seed: the one that both have is the same.
     assert recipe("each").alignment_slice("seed3") == projector

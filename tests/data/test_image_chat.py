@@ -151,7 +151,7 @@ def published(folder: Path) -> None:
 
 
 def archives(repository: str, revision: str = "main") -> dict:
-    place = {"repository": repository, "revision": revision}
+    place = {"repository": repository, "revision": revision, "mb": 1}
     return {
         "title": "some",
         "kind": "image_chat",
@@ -322,6 +322,21 @@ def test_archives_of_the_hub_go_on_where_a_download_was_stopped(folder: Path, tm
     assert prepare(archives(str(folder)), tmp_path / "local")["test"] == tasks.read_split(
         tmp_path / "task", "test", "image_chat"
     )
+
+
+def test_a_disk_too_small_for_both_is_said_before_any_is_asked(folder: Path, tmp_path: Path):
+    place = tmp_path / "root/datasets/liuhaotian/LLaVA"
+    place.mkdir(parents=True)
+    (place / COMMIT).symlink_to(folder)
+    once = sum((folder / name).stat().st_size for name in ("rows.json", "coco.zip", "vg.zip"))
+    full = "import shutil; from types import SimpleNamespace; " + (
+        f"shutil.disk_usage = lambda _: SimpleNamespace(free={once + 10})\n"
+    )
+    arguments = json.dumps(slice_of(archives("liuhaotian/LLaVA", COMMIT))), str(tmp_path)
+    with serve(tmp_path / "root", {"main": COMMIT}) as hub:
+        done = run_on_hub(hub, tmp_path / "home", full + PREPARE, *arguments)
+    assert re.fullmatch(r"tasks\.some: source: needs .* GB more on the disk of .*\n", done.stdout)
+    assert not [r for r in hub.requests if r.startswith("GET") and ".zip" in r]
 
 
 def test_what_is_asked_of_the_hub_has_a_key_each():

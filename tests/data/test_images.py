@@ -1,5 +1,6 @@
 """Images in one archive: their own bytes, the same each time, in forked and pickled readers."""
 
+import copy
 import io
 import json
 import multiprocessing
@@ -85,6 +86,21 @@ def test_forked_readers_do_not_disturb_each_other(tmp_path: Path):
     assert results == {name: {data} for name, data in large.items()}
 
 
+def test_forked_readers_share_the_list_of_members(folder: Path, monkeypatch):
+    """LLaVA's is read in seconds and holds 100 MB or more, which 16 processes must not all do."""
+    found = Images(folder)
+    assert len(copy.deepcopy(found).archive.namelist()) == len(SOME)  # datasets copies what it has
+    monkeypatch.setattr(images, "open_archive", lambda path: pytest.fail("opened again"))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        reader = context.Process(target=read, args=(found, "b.jpg", queue))
+        reader.start()
+    assert queue.get(timeout=60) == ("b.jpg", {SOME["b.jpg"]})
+    reader.join()
+
+
 def test_a_reader_may_be_pickled_with_its_archive_open(folder: Path):
     found = Images(folder)
     found["b.jpg"]
@@ -123,6 +139,18 @@ def test_whole_images_come_in_order_and_broken_ones_as_none(capsys):
     assert [name for name, _ in found] == list(data)
     assert [name for name, own in found if own is None] == ["150.png"]
     assert "150.png: cannot be decoded" in capsys.readouterr().out
+
+
+def test_a_damaged_member_of_a_compressed_archive_is_a_broken_image(tmp_path: Path):
+    path, large = tmp_path / "some.zip", encoded(0, size=(50, 50))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, large)
+    data = bytearray(path.read_bytes())
+    data[35] = 0xFF  # the first byte of a.png, behind its header
+    path.write_bytes(data)
+    read = images.open_archive(path).read
+    assert list(images.whole(["a.png", "b.png"], read, 1)) == [("a.png", None), ("b.png", large)]
 
 
 def test_few_images_are_held_at_a_time():

@@ -107,7 +107,14 @@ def test_only_the_vision_half_is_kept_and_gives_what_it_gave(
 
 def test_check_sources_counts_what_is_taken(source: Path, tmp_path: Path):
     entry = HubEncoder(
-        kind="hub", title="CLIP", repository=NAME, revision="main", image_tokens=4, flops=1e3
+        kind="hub",
+        title="CLIP",
+        repository=NAME,
+        revision="main",
+        image_tokens=4,
+        flops=1e3,
+        download_mb=1,
+        mb=1,
     )
     (asked,) = entry.asked()
     change = {"repository": "encoders.clip.repository", "revision": "encoders.clip.revision"}

@@ -1,9 +1,11 @@
 """A tiny LLaVA asked about digits: alone, in batches and by hand; what has no room; the script."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import AddedToken
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -168,6 +170,27 @@ def test_an_answer_is_of_its_image(model, questions, images):
     one = [q for q in questions if q["question"] == "Which digit is this?"]
     assert len({q["image"] for q in one}) == len(one) > 5
     assert len(set(vision.ask(model, one, images, 6, 8))) > 3
+
+
+def test_special_tokens_are_no_part_of_an_answer(folders, questions, images):
+    own = vision.load(folders["run"], folders["encoder"], TEMPLATE, -2, CPU)
+    plain = vision.ask(own, questions[:16], images, 6, 8)
+    letter, count = Counter("".join(plain)).most_common(1)[0]
+    mark = AddedToken(letter, special=True, normalized=False)
+    own.processor.tokenizer.add_tokens([mark], special_tokens=True)
+    expected = [answer.replace(letter, "").strip() for answer in plain]
+    assert vision.ask(own, questions[:16], images, 6, 8) == expected
+    assert count > 3
+
+
+def test_what_a_diverged_run_said_is_neither_right_nor_wrong(questions):
+    lost = vision.answer_rows("gqa", questions[:2], [None, None], None)
+    assert [(row["answer"], row["correct"]) for row in lost] == [(None, None)] * 2
+    said = vision.answer_rows("gqa", questions[:2], ["odd", None], [1.0, 0.0])
+    assert [(row["answer"], row["correct"]) for row in said] == [("odd", 1.0), (None, 0.0)]
+    assert {row["benchmark"] for row in said} == {"gqa"} and said[0].keys() == set(
+        vision.ANSWERS.names
+    )
 
 
 def test_a_question_without_room_for_an_answer_is_not_asked(folders, questions, images, capsys):

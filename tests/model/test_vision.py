@@ -198,6 +198,14 @@ def test_an_encoder_of_another_size_than_its_images_is_one_clear_line(olmo, enco
     path.write_text(json.dumps(known | {"crop_size": {"height": 16, "width": 16}}))
     line = error_line(lambda: vision.load_processor(olmo, other, PARTS))
     assert line == f"{other}: its image processor makes images of 16 pixels; its encoder reads 8"
+    path.write_text(json.dumps(known | {"do_resize": False, "do_center_crop": False}))
+    line = error_line(lambda: vision.load_processor(olmo, other, PARTS))
+    assert line == (
+        f"{other}: its image processor makes arrays of (3, 16, 16); its encoder reads (3, 8, 8)"
+    )
+    path.write_text(json.dumps(known | {"image_mean": [0.5]}))
+    line = error_line(lambda: vision.load_processor(olmo, other, PARTS))
+    assert line.startswith(f"{other}: no readable image processor (")
     path.unlink()
     line = error_line(lambda: vision.load_processor(olmo, other, PARTS))
     assert line.startswith(f"{other}: no readable image processor (")

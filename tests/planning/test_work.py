@@ -8,7 +8,7 @@ from rule_files import rules_of
 
 from overtrain.planning.calibration import Calibration, Piece
 from overtrain.planning.estimate import Estimator
-from overtrain.planning.work import RULES
+from overtrain.planning.work import RULES, Work
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +145,48 @@ def test_a_projector_needs_no_gradient_of_the_language_model_s_weights(estimator
         ("download_judge", SimpleNamespace(judge="llama3_70b"), 141.1),
         ("download_checkpoint", of("OLMo-1B", "3.1T"), 2 * 4.707),
         ("build_corpus", SimpleNamespace(corpus="c4"), 256.3),
+        # archives, and the one made of them; the vision half, and the whole model beside it
+        ("prepare_image_task", SimpleNamespace(task="llava_captions"), 2 * 27.0),
+        ("prepare_image_task", SimpleNamespace(task="llava_instructions"), 2 * 72.377),
+        ("download_encoder", SimpleNamespace(encoder="clip_l14_336"), 1.214 + 1.711),
     ],
 )
 def test_the_disk_that_a_job_holds(estimator, rule, names, gigabytes):
     need = estimator.need(rule, names, 1)
     assert need.disk_mb / 1000 == pytest.approx(gigabytes, rel=2e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rule", "names", "gigabytes"),
+    [
+        ("prepare_image_task", {"task": "llava_captions"}, 27.0),
+        ("prepare_image_task", {"task": "llava_instructions"}, 72.377),
+        ("download_encoder", {"encoder": "clip_l14_336"}, 1.711),
+    ],
+)
+def test_images_and_their_encoder_are_downloads(estimator, rule, names, gigabytes):
+    need = estimator.need(rule, SimpleNamespace(**names), 1)
+    assert need.work.downloaded == pytest.approx(gigabytes * 1e9)
+    assert need.seconds >= need.work.downloaded / estimator.hardware.network
+
+
+def test_digits_are_no_download():
+    demo = Estimator(catalogue_of(at_scale("profiles/demo/overlay.yaml")))
+    for task in ("digit_captions", "digit_questions"):
+        need = demo.need("prepare_image_task", SimpleNamespace(task=task), 0)
+        assert need.work == Work() and need.disk_mb == 0
+
+
+def test_archives_that_are_here_are_not_fetched_and_sizes_rerun_nothing():
+    archive = "tasks.llava_captions.source.archives.images"
+    own = catalogue_of(changed(f"{archive}.repository", "/data/llava"))
+    work = Estimator(own).need("prepare_image_task", SimpleNamespace(task="llava_captions"), 1).work
+    assert (work.downloaded, work.scratch, work.kept) == (0, 0, 27e9)
+    plain, other = catalogue_of(), catalogue_of(changed(f"{archive}.mb", 5))
+    assert plain.task_slice("llava_captions") == other.task_slice("llava_captions")
+    assert plain.encoder_slice("clip_l14_336") == catalogue_of(
+        changed("encoders.clip_l14_336.mb", 5)
+    ).encoder_slice("clip_l14_336")
 
 
 def test_what_asks_for_a_gpu_has_an_entry():

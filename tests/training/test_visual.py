@@ -312,7 +312,7 @@ def test_what_an_alignment_leaves(projector):
 
 
 @torch.no_grad()
-def test_a_run_leaves_an_ordinary_checkpoint_of_its_language_model(run, place, tuning):
+def test_a_run_leaves_an_ordinary_checkpoint_of_its_language_model(run, place, projector):
     rows, out = run
     assert sorted(contents(out)) == sorted([*TEXT_MODEL, "projector.safetensors"])
     tokenizer = AutoTokenizer.from_pretrained(out)
@@ -336,7 +336,8 @@ def test_a_run_leaves_an_ordinary_checkpoint_of_its_language_model(run, place, t
         {name: p.detach() for name, p in model.named_parameters()} for model in (base, text)
     )
     assert found["training", "l2_distance"] == pytest.approx(change(before, after))
-    assert found["training", "projector_l2_distance"] > 0
+    moved = change(*(load_file(folder / vision.PROJECTOR) for folder in (projector[1], out)))
+    assert found["training", "projector_l2_distance"] == pytest.approx(moved)
 
 
 @pytest.mark.parametrize(("kind", "tied", "rows"), [("olmo2", False, 104), ("llama", True, 100)])
@@ -490,15 +491,34 @@ def test_a_template_that_does_not_fit_is_one_clear_line(tuning, aligning, place,
     broken = replace(aligning, template="{% for m in messages %}")
     line = error_line(lambda: tune(broken, place, tmp_path))
     assert line.startswith("visual_recipes.llava.alignment.template: ")
-    blind = replace(aligning, template=PLAIN.replace("<image>", ""))
-    line = error_line(lambda: tune(blind, place, tmp_path))
-    assert line.endswith("is left: {'image marks that are not one for each image': 26}")
+    adding = replace(aligning, template=PLAIN.replace("p.text", "p.text + 1"))
+    line = error_line(lambda: tune(adding, place, tmp_path))
+    assert line.startswith("visual_recipes.llava.alignment.template: ")
+    for count in (0, 2):
+        other = replace(aligning, template=PLAIN.replace("<image>", count * "<image>"))
+        line = error_line(lambda other=other: tune(other, place, tmp_path))
+        assert line == (
+            f"visual_recipes.llava.alignment.template: it writes <image> {count} times for an "
+            "image; it must once"
+        )
     silent = PLAIN.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     line = error_line(lambda: tune(replace(aligning, template=silent), place, tmp_path))
-    assert line.endswith("is left: {'no response': 26}")
+    assert line == (
+        "visual_recipes.llava.alignment.template: it marks no response with {% generation %}"
+    )
     few = replace(aligning, batch_size=32, template=PLAIN)
     line = error_line(lambda: tune(few, place, tmp_path))
     assert line == "26 examples to train on are less than one batch, 32"
+
+
+def test_a_run_does_not_go_on_with_text_alone_where_its_template_has_no_mark(
+    tuning, place, projector, tmp_path
+):
+    """Every conversation with an image would be left out, and there are others."""
+    blind = replace(tuning, template=PARTS.replace("<image>", ""), batch_size=4)
+    line = error_line(lambda: tune(blind, place, tmp_path, projector[1]))
+    assert line.startswith("visual_recipes.llava.template: it writes <image> 0 times")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -521,6 +541,28 @@ def test_an_image_that_cannot_be_decoded_is_one_clear_line(
     line = error_line(lambda: tune(tuning, other, tmp_path, projector[1]))
     assert line.startswith(f"{images}: ") and ".png" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_decode_share_the_list_of_images(
+    tuning, place, projector, tmp_path, monkeypatch
+):
+    """It is read in the process that trains, before the others are forked."""
+    plain, opened = visual.settings, visual.Images.archive.fget
+    own = os.getpid()
+
+    def with_workers(*arguments):
+        found = plain(*arguments)
+        found.dataloader_num_workers = 2
+        return found
+
+    def archive(images):
+        if os.getpid() != own and images._opened is None:
+            raise PipelineError("a forked process reads the list again")
+        return opened(images)
+
+    monkeypatch.setattr(visual, "settings", with_workers)
+    monkeypatch.setattr(visual.Images, "archive", property(archive))
+    tune(tuning, place, tmp_path, projector[1])
 
 
 # --- interruptions and several processes ----------------------------------------------------------

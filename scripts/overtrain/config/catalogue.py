@@ -19,7 +19,7 @@ from overtrain.config.corpora import HubCorpus
 from overtrain.config.hub import CHECKPOINTS, is_local
 from overtrain.config.judges import AnyJudge, OfTheHub
 from overtrain.config.models import Checkpoint, ReleasedModel
-from overtrain.config.recipes import AnyRecipe, VisualRecipe
+from overtrain.config.recipes import InstructionRecipe, VisualRecipe
 from overtrain.config.resources import Resources
 from overtrain.config.section import dumps
 from overtrain.config.settings import Settings
@@ -114,7 +114,7 @@ class Catalogue:
 
     # --- runs of instruction tuning and of visual tuning: a job each ---
 
-    def recipe(self, name: str) -> AnyRecipe:
+    def recipe(self, name: str) -> InstructionRecipe | VisualRecipe:
         """A recipe of instruction tuning, or of visual tuning."""
         visual = self.settings.visual_recipes
         return visual[name] if name in visual else self.settings.instruction_recipes[name]

@@ -20,13 +20,15 @@ class HubEncoder(Section):
     revision: Revision
     image_tokens: Count = Field(description="Tokens that an image takes; for what runs cost")
     flops: Positive = Field(description="Floating-point operations of a pass over an image")
+    download_mb: Count = Field(description="MB of its weights on the hub; for what runs cost")
+    mb: Count = Field(description="MB of its vision half in float32; for what runs cost")
 
     def asked(self) -> Iterator[Asked]:
         place = (self.repository, self.revision, "repository", "encoder")
         yield Asked("", "model", *place)
 
     def slice(self) -> dict:
-        return self.plain("title", "image_tokens", "flops")
+        return self.plain("title", "image_tokens", "flops", "download_mb", "mb")
 
 
 class DigitsEncoder(Section):

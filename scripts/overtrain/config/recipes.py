@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from overtrain.config.models import Betas, Clip, Dropout
 from overtrain.config.section import (
@@ -83,8 +83,17 @@ class InstructionRecipe(AnyRecipe, StepsOnConversations):
         return self.plain("learning_rates", "seeds") | self.runs()[run]
 
 
+def with_marks(template: str) -> str:
+    """A fault that training would find only when the projectors are trained."""
+    for mark in ("<image>", "{% generation %}"):
+        if mark not in template:
+            raise ValueError(f"it has no {mark}")
+    return template
+
+
 Parts = Annotated[
     Text,
+    AfterValidator(with_marks),
     Field(
         description="Jinja template of a conversation whose contents are lists of parts, an image "
         "or text, with generation marks around what is learned; it writes <image> for an image"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag, model_validator
 
@@ -104,6 +104,10 @@ class Archive(Section):
     folder: str = Field(
         default="", description="What rows say before the names of its members; empty: nothing"
     )
+    mb: Count = Field(description="MB of the file; for what runs cost")
+
+    def plain(self, *without: str) -> dict[str, Any]:
+        return super().plain("mb", *without)  # no result depends on it
 
 
 class ImageArchives(Section):

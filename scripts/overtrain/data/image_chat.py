@@ -137,7 +137,7 @@ def downloaded(wanted: dict[str, dict], work: Path) -> dict[str, Path]:
         paths[key] = work / place
         sources[key], sizes[str(place)] = source, source.sizes[file]
     work.mkdir(parents=True, exist_ok=True)
-    download.check_space(work, sizes, sizes, "source")
+    download.check_space(work, sizes, sizes, "source", twice="*.zip")  # and the archive of ours
     for key, source in sources.items():
         paths[key].parent.mkdir(parents=True, exist_ok=True)
         with client.one_line(wanted[key]["repository"]):

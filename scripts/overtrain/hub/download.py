@@ -212,15 +212,18 @@ def wanted(names: Iterable[str], what: str) -> tuple[list[str], list[str], list[
     return described, weights, [n for n in names if fnmatch(n, f"{kind}.index.json")]
 
 
-def check_space(work: Path, sizes: dict[str, int], names: Iterable[str], what: str) -> None:
+def check_space(
+    work: Path, sizes: dict[str, int], names: Iterable[str], what: str, twice: str = PICKLED
+) -> None:
     """PipelineError unless the disk has room for what is not there yet, before any of it is asked.
 
-    Pickled weights are there twice for a while: as they come, and as safetensors.
+    twice: a pattern of the files that are there twice for a while, as they come and as what is made
+    of them: pickled weights are made safetensors.
     """
     needed = 0
     for name in names:
         there = (work / name).stat().st_size if (work / name).exists() else 0
-        needed += sizes[name] * (2 if fnmatch(name, PICKLED) else 1) - there
+        needed += sizes[name] * (2 if fnmatch(name, twice) else 1) - there
     free = shutil.disk_usage(work).free
     if needed > free:
         raise PipelineError(

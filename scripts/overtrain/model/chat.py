@@ -79,6 +79,6 @@ def encoded(
             found = tokenizer.apply_chat_template(
                 part, return_dict=True, return_assistant_tokens_mask=True
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:  # a template may call and add what it likes
             raise PipelineError(f"{named}: {' '.join(str(error).split())}") from error
         yield from zip(found["input_ids"], found["assistant_masks"], strict=True)

@@ -47,6 +47,7 @@ def load_processor(checkpoint: Path, encoder: Path, template: str) -> LlavaProce
     which becomes as many image tokens as the encoder has patches. PipelineError where the encoder's
     images are not of the size that it is made for.
     """
+    from PIL import Image
     from transformers import LlavaImageProcessorPil, LlavaProcessor
 
     tokenizer = chat.load_tokenizer(checkpoint, template)
@@ -54,6 +55,8 @@ def load_processor(checkpoint: Path, encoder: Path, template: str) -> LlavaProce
     config = encoder_config(encoder)
     try:
         images = LlavaImageProcessorPil.from_pretrained(encoder, do_pad=True, local_files_only=True)
+        blank = Image.new("RGB", (2 * config.image_size, config.image_size + 1))
+        made = tuple(images(blank)["pixel_values"][0].shape)
     except Exception as error:  # transformers raises what it likes
         reason = " ".join(str(error).split())
         raise PipelineError(f"{encoder}: no readable image processor ({reason[:200]})") from error
@@ -64,6 +67,11 @@ def load_processor(checkpoint: Path, encoder: Path, template: str) -> LlavaProce
         raise PipelineError(
             f"{encoder}: its image processor makes images of {max(found)} pixels; its encoder "
             f"reads {size}"
+        )
+    if made != (3, size, size):
+        raise PipelineError(
+            f"{encoder}: its image processor makes arrays of {made}; its encoder reads "
+            f"{(3, size, size)}"
         )
     if size % patch:
         raise PipelineError(f"{encoder}: an image of {size} pixels is not whole patches of {patch}")

@@ -11,7 +11,8 @@ from overtrain.config.catalogue import Catalogue
 from overtrain.planning.calibration import NOTHING, Calibration
 from overtrain.planning.work import MB, RULES, Wildcards, Work
 
-SHARED = ("corpus", "part", "model", "task", "recipe")  # wildcards that jobs of the same cost share
+# Wildcards that jobs of the same cost share.
+SHARED = ("corpus", "part", "encoder", "model", "task", "recipe")
 POINTS = ("pretrain", "download_checkpoint")  # rules whose cost also depends on the checkpoint
 ALL = (*SHARED, "checkpoint")
 

@@ -2,7 +2,7 @@
 
 A rule's entry is a function of the catalogue and the job's wildcards. `RULES` has all of them: the
 time that jobs ask for and the plan are both made of it. Rules without an entry (aggregates,
-figures, tasks) compute nothing to speak of.
+figures, tasks of text) compute nothing to speak of.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from overtrain.config.catalogue import Catalogue
 from overtrain.config.corpora import TOKEN_BYTES
+from overtrain.config.encoders import HubEncoder
+from overtrain.config.hub import is_local
 from overtrain.config.judges import LocalJudge, ServedJudge
 from overtrain.config.models import PretrainedModel
-from overtrain.config.tasks import Classification
+from overtrain.config.tasks import Classification, ImageArchives
 from overtrain.planning.formulas import BFLOAT16, FLOAT32, STATE, UPDATE, Size
 
 SNAPSHOTS = 2  # that are kept of a sweep's run: its best epoch and its last
@@ -115,6 +117,30 @@ def checkpoint(catalogue: Catalogue, names: Wildcards) -> Work:
 def judge_weights(catalogue: Catalogue, names: Wildcards) -> Work:
     weights = BFLOAT16 * judge_size(catalogue).weights
     return Work(kept=weights, downloaded=weights)
+
+
+@of("prepare_image_task")
+def image_task(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Archives of the hub lie beside the one that is made of them, which has most of their images.
+
+    The others are not counted: a column of images is not known in advance, digits are small.
+    """
+    source = catalogue.settings.tasks[names.task].source
+    if not isinstance(source, ImageArchives):
+        return Work()
+    archives = source.archives.values()
+    size = MB * sum(own.mb for own in archives)
+    fetched = MB * sum(own.mb for own in archives if not is_local(own.repository))
+    return Work(kept=size, scratch=fetched, downloaded=fetched, moved=size)
+
+
+@of("download_encoder")
+def encoder(catalogue: Catalogue, names: Wildcards) -> Work:
+    """The whole CLIP model is fetched; its vision half stays."""
+    own = catalogue.settings.encoders[names.encoder]
+    assert isinstance(own, HubEncoder)
+    fetched = 0 if is_local(own.repository) else MB * own.download_mb
+    return Work(kept=MB * own.mb, scratch=fetched, downloaded=fetched)
 
 
 @of("pretrain")
@@ -244,26 +270,10 @@ def finetune_instruct(catalogue: Catalogue, names: Wildcards) -> Work:
 
     On several GPUs the weights are gathered beside what is handed on.
     """
-    settings = catalogue.settings
-    recipe, task = settings.instruction_recipes[names.recipe], settings.tasks[names.task]
-    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    recipe = catalogue.settings.instruction_recipes[names.recipe]
+    task, size = catalogue.settings.tasks[names.task], released(catalogue, names.model)
     length = min(task.tokens, recipe.max_length)
-    tokens = recipe.epochs * task.examples.train * length
-    steps = recipe.epochs * (task.examples.train // recipe.batch_size)
-    weights = FLOAT32 * size.weights
-    several = settings.resources.finetune_instruct[own.size].gpu > 1
-    return Work(
-        kind="instruction",
-        model=own.size,
-        precision="bf16" if recipe.precision == "bf16" else "tf32",
-        flops=tokens * size.recomputed(length),
-        traffic=steps * UPDATE * size.weights,
-        moved=4 * weights,  # the base, twice; the tuned weights, written and handed on
-        temporary=weights,
-        scratch=2 * STATE * size.weights + (weights if several else 0),
-        state=STATE * size.weights,
-        whole=False,
-    )
+    return tuned(catalogue, names, "finetune_instruct", length * size.recomputed(length))
 
 
 @of("align_projector")
@@ -290,25 +300,9 @@ def align_projector(catalogue: Catalogue, names: Wildcards) -> Work:
 @of("finetune_vision")
 def finetune_vision(catalogue: Catalogue, names: Wildcards) -> Work:
     """As instruction tuning, with an image before each text, and the encoder's pass over it."""
-    settings, recipe = catalogue.settings, catalogue.visual(names.recipe)
-    own, size = catalogue.released(names.model), released(catalogue, names.model)
-    task = settings.tasks[names.task]
+    task, size = catalogue.settings.tasks[names.task], released(catalogue, names.model)
     length, encoder = with_image(catalogue, names.recipe, task.tokens)
-    examples = recipe.epochs * task.examples.train
-    several = settings.resources.finetune_vision[own.size].gpu > 1
-    weights = FLOAT32 * size.weights
-    return Work(
-        kind="instruction",
-        model=own.size,
-        precision="bf16" if recipe.precision == "bf16" else "tf32",
-        flops=examples * (length * size.recomputed(length) + encoder),
-        traffic=examples // recipe.batch_size * UPDATE * size.weights,
-        moved=4 * weights,
-        temporary=weights,
-        scratch=2 * STATE * size.weights + (weights if several else 0),
-        state=STATE * size.weights,
-        whole=False,
-    )
+    return tuned(catalogue, names, "finetune_vision", length * size.recomputed(length) + encoder)
 
 
 @of("evaluate_vision")
@@ -403,6 +397,26 @@ def pretrained(catalogue: Catalogue, model: str) -> tuple[PretrainedModel, Size]
 
 def released(catalogue: Catalogue, model: str) -> Size:
     return Size.of(catalogue.settings.shapes[catalogue.released(model).size])
+
+
+def tuned(catalogue: Catalogue, names: Wildcards, stage: str, flops: float) -> Work:
+    """Of a run whose weights all move. flops: of an example."""
+    recipe, task = catalogue.recipe(names.recipe), catalogue.settings.tasks[names.task]
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    several = getattr(catalogue.settings.resources, stage)[own.size].gpu > 1
+    weights = FLOAT32 * size.weights
+    return Work(
+        kind="instruction",
+        model=own.size,
+        precision="bf16" if recipe.precision == "bf16" else "tf32",
+        flops=recipe.epochs * task.examples.train * flops,
+        traffic=recipe.epochs * (task.examples.train // recipe.batch_size) * UPDATE * size.weights,
+        moved=4 * weights,  # the base, twice; the tuned weights, written and handed on
+        temporary=weights,
+        scratch=2 * STATE * size.weights + (weights if several else 0),
+        state=STATE * size.weights,
+        whole=False,
+    )
 
 
 def with_image(catalogue: Catalogue, recipe: str, tokens: int) -> tuple[int, float]:

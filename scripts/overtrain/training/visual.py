@@ -14,6 +14,7 @@ Several GPUs: `torchrun ... -m overtrain.training.visual tuning.json`, fully sha
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from overtrain import PipelineError
+from overtrain.data.conversations import exchange
 from overtrain.data.images import Images
 from overtrain.data.tasks import read_split
 from overtrain.model import chat, vision
@@ -84,6 +86,11 @@ class Tuning(AnyTuning):
     @property
     def aligns(self) -> bool:
         return self.text_template is None
+
+    @property
+    def template_key(self) -> str:
+        """In the configuration."""
+        return f"visual_recipes.{self.recipe}{'.alignment' * self.aligns}.template"
 
     @property
     def rule(self) -> str:
@@ -213,8 +220,21 @@ class Examples:
 
 
 def processor_of(own: Tuning, folders: Folders) -> LlavaProcessor:
-    """The processor; PipelineError where an image leaves no room in a conversation."""
+    """The processor.
+
+    PipelineError where an image leaves no room in a conversation, or the template does not write
+    one mark for it, or marks no response.
+    """
     processor = vision.load_processor(folders.base, folders.encoder, own.template)
+    # All would be left out for it but those without an image, and a run trained on these alone.
+    talk = {"messages": exchange("What is this?", "A digit."), "image": "any"}
+    ((_, tokens, mask),) = encoded([talk], processor, own)
+    if (marks := tokens.count(processor.image_token_id)) != 1:
+        raise PipelineError(
+            f"{own.template_key}: it writes {vision.IMAGE} {marks} times for an image; it must once"
+        )
+    if not any(mask[1:]):
+        raise PipelineError(f"{own.template_key}: it marks no response with {{% generation %}}")
     if (needed := vision.image_tokens(processor)) >= own.max_length:
         raise PipelineError(
             f"{folders.encoder}: an image is {needed} tokens; max_length of recipe {own.recipe} is "
@@ -253,11 +273,10 @@ def encoded(
     rows: list[dict], processor: LlavaProcessor, own: Tuning
 ) -> Iterator[tuple[dict, list[int], list[int]]]:
     """Each row, its tokens with one for an image, and 1 where they are a response's."""
-    key = f"visual_recipes.{own.recipe}{'.alignment' * own.aligns}.template"
     for start in range(0, len(rows), 1000):  # the parts of all would take memory many times over
         chosen = rows[start : start + 1000]
         talks = [with_parts(row["messages"], row["image"]) for row in chosen]
-        found = chat.encoded(talks, processor.tokenizer, key)
+        found = chat.encoded(talks, processor.tokenizer, own.template_key)
         for row, (tokens, mask) in zip(chosen, found, strict=True):
             yield row, tokens, mask
 
@@ -332,10 +351,13 @@ def train(
     model = folders.load(own)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(own.trained))
+    images = Images(folders.images)
+    print(f"{len(images)} images")  # reads their list, which the processes that decode share
+    gc.freeze()  # a collection in one of those would copy all that it looks at
     one = Trainer(
         model=model,
         args=arguments,
-        train_dataset=data.with_transform(Decoded(Images(folders.images))),
+        train_dataset=data.with_transform(Decoded(images)),
         processing_class=processor_of(own, folders),
     )
     if processes.count > 1:
