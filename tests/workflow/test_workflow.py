@@ -713,14 +713,20 @@ def start(folder: Path, *targets: str, warm: Path | None = None) -> psutil.Popen
         return psutil.Popen(line, cwd=folder, stdout=file, stderr=file, start_new_session=True)
 
 
-def job_of(workflow: psutil.Popen, script: str, ready: Callable[[], bool]) -> psutil.Process:
-    """The process that runs `script`, as soon as it runs and `ready`."""
+def job_of(
+    workflow: psutil.Popen, script: str, ready: Callable[[], bool], log: Path | None = None
+) -> psutil.Process:
+    """The process that runs `script`, as soon as it runs and `ready`.
+
+    log: its own, to tell it from others that run the same script.
+    """
     deadline = time.monotonic() + 400
     while time.monotonic() < deadline and workflow.poll() is None:
         for process in workflow.children(recursive=True) if ready() else []:
             try:
                 program, *own = process.cmdline()  # not the shell's that starts it
-                if "python" in program and own and own[0].endswith(f".{script}.py"):
+                runs = "python" in program and own and own[0].endswith(f".{script}.py")
+                if runs and (not log or str(log) in [file.path for file in process.open_files()]):
                     return process
             except (psutil.Error, ValueError):  # it has ended
                 continue
@@ -796,7 +802,7 @@ def test_a_sweep_that_outlives_the_main_process_is_not_trained_again(
     folder = copy_of(repository, tmp_path)
     log = folder / f"results/logs/finetune/{MODEL}/0.1M/same_docstring/default.log"
     workflow = start(folder, "fig05")
-    sweep = job_of(workflow, "finetune", log.exists)
+    sweep = job_of(workflow, "finetune", log.exists, log)
     sweep.suspend()
 
     # The main process lives: no other may start, however its lock is removed.
