@@ -25,7 +25,7 @@ from overtrain.data.tasks import read_split
 from overtrain.model import chat, vision
 from overtrain.model.architecture import IGNORE
 from overtrain.model.released import load_model
-from overtrain.training import processes, states, visual
+from overtrain.training import processes, states, visual, visual_examples
 from overtrain.training.processes import Processes
 from overtrain.training.visual import Decoded, Folders, Tuning
 
@@ -386,8 +386,8 @@ def test_a_projector_that_diverges_is_one_clear_line(aligning, place, tmp_path):
 
 def test_targets_are_the_responses_tokens_and_image_tokens_have_none(tuning, place):
     own = folders(tuning, place, place)
-    processor = visual.processor_of(tuning, own)
-    rows = visual.read_examples(own.task, "train", processor, tuning)
+    processor = visual_examples.processor_of(tuning, own.base, own.encoder)
+    rows = visual_examples.read_examples(own.task, "train", processor, tuning)
     assert len(rows.lengths) == 40 and sum(rows.with_image) == 26
     collate = DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
     tokenizer = chat.load_tokenizer(place / "base", CHAT)
@@ -458,14 +458,14 @@ def test_what_is_left_out_is_counted_and_nothing_is_cut(tuning, aligning, place,
         row("see <image>", "twice", "1.png"),
     ]
     write_rows(tmp_path / "train.parquet", rows)
-    processor = visual.processor_of(tuning, folders(tuning, place, place))
-    found = visual.read_examples(tmp_path, "train", processor, tuning)
+    processor = visual_examples.processor_of(tuning, place / "base", place / "encoder")
+    found = visual_examples.read_examples(tmp_path, "train", processor, tuning)
     assert found.lengths == [64, 64] and found.images == ["1.png", None]
     said = capsys.readouterr().out
     assert "train: 6 conversations; left out: {" in said
     assert "'longer than 64 tokens': 2" in said
     assert "'image marks that are not one for each image': 2" in said
-    visual.read_examples(tmp_path, "train", processor, replace(tuning, text_template=None))
+    visual_examples.read_examples(tmp_path, "train", processor, replace(tuning, text_template=None))
     assert "'no image to align': 2" in capsys.readouterr().out
 
 
