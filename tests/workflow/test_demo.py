@@ -1,7 +1,7 @@
 """The demo shows the phenomenon: a regression test on its measurements, not evidence for the claim.
 
-Runs the part of `make demo` that Fig 3, the mathematics stand-in and the instruction tuning of one
-stand-in of a released model need, in a copy.
+Runs the part of `make demo` that Fig 3, the mathematics stand-in, the instruction tuning of one
+stand-in of a released model and some of its visual tuning need, in a copy.
 """
 
 import shutil
@@ -19,6 +19,7 @@ BUDGETS = ("0.84M", "1.68M", "3.37M", "6.75M", "13.5M")
 TASK = "sympy_docs"
 RELEASED = "OLMo-10K-hub"
 TUNED = ("0.84M", "3.37M", "6.75M", "13.5M")
+ENDS = ("0.84M", "13.5M")
 CHOICES = {"arc_challenge": 4, "arc_easy": 4, "hellaswag": 4, "sciq": 4, "copa": 2, "piqa": 2}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -51,7 +52,19 @@ def released(demo: Path) -> pd.DataFrame:
     """All measurements of one stand-in, its runs on one data set among them (Fig 11)."""
     folder = f"results/measurements/{RELEASED}"
     make(demo, "fig11", *(f"{folder}/{budget}/c4.parquet" for budget in TUNED))
-    return pd.concat(pd.read_parquet(path) for path in (demo / folder).rglob("*.parquet"))
+    found = pd.concat(pd.read_parquet(path) for path in (demo / folder).rglob("*.parquet"))
+    return found[found.study == "released"]
+
+
+@pytest.fixture(scope="module")
+def sees(demo: Path) -> pd.DataFrame:
+    """Perplexity on held-out text of the base and of visual runs, at the ends of pre-training."""
+    folder = f"results/measurements/{RELEASED}"
+    runs = [f"digit_questions/llava/lr0.005-seed{seed}/c4.parquet" for seed in (0, 1)]
+    targets = [f"{folder}/{b}/{file}" for b in ENDS for file in ("c4.parquet", *runs)]
+    make(demo, *targets)
+    found = pd.concat(pd.read_parquet(demo / path) for path in targets)
+    return found[found.metric == "perplexity"]
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +166,9 @@ def test_a_run_is_equal_to_itself(released: pd.DataFrame) -> None:
     assert rows.value.between(0, 1).all() and rows[rows.tokens == 840_000].value.max() < 0.5
     invalid = released[released.metric == "invalid_verdicts"]
     assert (invalid.value == 0).all()
+
+
+def test_a_better_base_is_a_worse_language_model_once_it_sees(sees: pd.DataFrame) -> None:
+    means = sees.groupby(["selection", "checkpoint"]).value.mean()
+    assert means["base", "13.5M"] < 0.7 * means["base", "0.84M"]
+    assert means["last", "13.5M"] > 1.3 * means["last", "0.84M"]
