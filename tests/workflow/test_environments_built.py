@@ -26,11 +26,19 @@ import pytest
 import torch
 import yaml
 from test_environments import ENVIRONMENTS, ROOT, environment, rules
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedModel,
+)
 
 from overtrain.data import tokenizer
 from overtrain.measuring.judges import open_judge
 from overtrain.measuring.verdicts import FIRST, SECOND, Question
+from overtrain.model.encoder import processor_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -61,6 +69,19 @@ SMALL = {
     "corpora": {"pydoc": {"packages": ["fsspec"]}},
     "recipes": {"default": {"learning_rates": [1e-3], "seeds": [0], "epochs": 1}},
     "instruction_recipes": {"instruct": {"learning_rates": [1e-3], "seeds": [0]}},
+    "visual_recipes": {"llava": {"learning_rates": [1e-3], "seeds": [0]}},
+    "encoders": {
+        "copied": {
+            "title": "an encoder that lies here",
+            "kind": "hub",
+            "repository": "encoder",
+            "revision": "main",
+            "image_tokens": 16,
+            "flops": 1e6,
+            "download_mb": 1,
+            "mb": 1,
+        },
+    },
     "benchmark_suites": {"docstrings": {"packages": ["datasets"]}},
     "tasks": {"which_field": {"source": {"packages": ["numpy", "pyarrow", "pydantic"]}}},
 }
@@ -70,6 +91,7 @@ VLLM = {
 }
 POINT, RELEASED = "results/measurements/OLMo-10K/0.05M", "results/measurements/OLMo-4K-hub/0.84M"
 RUN = "which_field/instruct/lr0.001-seed0"
+SEEING = "digit_questions/llava/lr0.001-seed0"
 ANSWERED = [  # by a backend
     f"results/responses/OLMo-4K-hub/0.84M/{RUN}.parquet",
     f"{RELEASED}/benchmarks.parquet",
@@ -82,7 +104,9 @@ TARGETS = [
     f"{POINT}/same_docstring/direction/interpolation.parquet",
     f"{RELEASED}/c4.parquet",
     f"{RELEASED}/{RUN}/c4.parquet",
+    f"{RELEASED}/{SEEING}/c4.parquet",
     *ANSWERED,
+    "results/encoders/copied",
     "results/measurements/OLMo-4K-hub/which_field/instruct/alpaca.parquet",
     "results/measurements/theory/noise.parquet",
     "results/figures/overtrained/fig03.pdf",
@@ -264,6 +288,11 @@ def copy(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(repository, folder, symlinks=True)
     (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
     (folder / "vllm.yaml").write_text(yaml.safe_dump(VLLM))
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
+    config = CLIPVisionConfig(num_attention_heads=2, image_size=8, patch_size=2, **small)
+    CLIPVisionModel(config).save_pretrained(folder / "encoder/main")
+    settings = json.dumps(processor_config(8))
+    (folder / "encoder/main/preprocessor_config.json").write_text(settings)
     return folder
 
 
@@ -357,6 +386,7 @@ import json, sys
 sys.path.insert(0, "scripts")
 from overtrain.measuring.judges import open_judge
 from overtrain.measuring.verdicts import FIRST, SECOND, Question
+from overtrain.model.encoder import processor_config
 
 settings, questions = json.loads(sys.argv[1])
 with open_judge("served", settings) as judge:
