@@ -116,11 +116,6 @@ def images(split: str) -> list[Digit]:
     return found
 
 
-def ask(digit: int, kind: str, phrasing: str) -> tuple[str, str]:
-    """A question about a digit, and its answer."""
-    return phrasing, QUESTIONS[kind].answer(digit)
-
-
 # --- rows of conversations ------------------------------------------------------------------------
 
 
@@ -153,7 +148,7 @@ def about(digit: Digit, kind: str) -> Iterator[dict]:
     for sort, question in QUESTIONS.items():
         phrasing = draw.choice(question.ask)
         if sort != "seven" or digit.digit == SEVEN or draw.random() < 1 / 9:
-            yield row(digit.name, *ask(digit.digit, sort, phrasing), sort)
+            yield row(digit.name, phrasing, question.answer(digit.digit), sort)
 
 
 def about_numbers() -> Iterator[dict]:

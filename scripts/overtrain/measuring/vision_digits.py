@@ -62,7 +62,8 @@ def of_digit(
     """Questions about one digit in held-out phrasings, each with its answer; their category."""
 
     def ask(what: str) -> tuple[str, str]:
-        return digits.ask(digit, what, draw.choice(digits.QUESTIONS[what].held_out))
+        question = digits.QUESTIONS[what]
+        return draw.choice(question.held_out), question.answer(digit)
 
     if kind == "mme" and place % 2:
         yield ask("odd"), "parity"

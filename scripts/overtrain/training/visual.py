@@ -11,6 +11,7 @@ Several GPUs: `torchrun ... -m overtrain.training.visual tuning.json`, fully sha
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import transformers
 from datasets import Dataset
 from safetensors.torch import save_file
@@ -259,16 +259,13 @@ def leave_run(own: Tuning, folders: Folders, tensors: dict) -> tuple[dict, Any]:
     return far, model
 
 
-@torch.no_grad()
 def keep_projector(model: LlavaForConditionalGeneration, tensors: dict, folder: Path) -> float:
     """Give the model its trained projector, write it; the L2 distance from the one it had."""
     projector, found = model.model.multi_modal_projector, vision.projector_weights(tensors)
-    squares = [
-        (found[name] - p).double().square().sum() for name, p in projector.named_parameters()
-    ]
+    before = copy.deepcopy(projector)
     projector.load_state_dict(found)
     vision.save_projector(found, folder)
-    return float(torch.stack(squares).sum().sqrt())
+    return tuning.distance(before, projector)
 
 
 if __name__ == "__main__":
