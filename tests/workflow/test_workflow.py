@@ -689,7 +689,8 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
     plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=RELEASED_NUMBERS)
-    assert plan["figure"] == 50 + 21 + 11 + 12 and plan["table"] == 5  # controlled, tuned, vision, A
+    # pre-trained here, instruction-tuned, visually tuned, and the second paper's
+    assert plan["figure"] == 50 + 21 + 11 + 12 and plan["table"] == 5
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
     result = command(folder, *TINY, "--", *targets, copies=RELEASED_NUMBERS)
     assert result.returncode == 0, result.stdout[-4000:]
