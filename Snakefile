@@ -63,7 +63,7 @@ if "SLURM_JOB_ID" in os.environ:
 # In the order data flows.
 for stage in """
     sources corpora tasks download encoders pretrain finetune finetune_instruct finetune_vision evaluate alpaca
-    evaluate_vision benchmarks perturb interpolate theory released_numbers aggregate draw
+    evaluate_vision evaluate_task evaluate_programs benchmarks perturb interpolate theory released_numbers aggregate draw
     """.split():
 
     include: f"rules/{stage}.smk"

@@ -40,7 +40,7 @@ rule generate_responses:
         "results/benchmarks/generate_responses/{model}/{checkpoint}/{task}/{recipe}/{run}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
-        recipe=catalogue.recipes_of("instruction_recipes"),
+        recipe=catalogue.runs_of("released"),
     # Before any further training: weights that wait take disk (rules/finetune_instruct.smk).
     priority: 20
     group:
@@ -83,7 +83,7 @@ rule evaluate_alpaca:
         "results/benchmarks/evaluate_alpaca/{model}/{task}/{recipe}.tsv"
     wildcard_constraints:
         model=catalogue.models_of("released"),
-        recipe=catalogue.recipes_of("instruction_recipes"),
+        recipe=catalogue.runs_of("released"),
     localrule: judged_on_head
     conda:
         "../envs/vllm.yaml" if catalogue.judge.kind == "vllm" else "../envs/judge.yaml"

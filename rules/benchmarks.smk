@@ -28,7 +28,7 @@ rule prepare_benchmarks:
 rule evaluate_benchmarks_base:
     input:
         model="results/checkpoints/{model}/{checkpoint}",
-        suite=f"results/benchmark_data/{catalogue.settings.evaluations.benchmarks.suite}",
+        suite=lambda wildcards: f"results/benchmark_data/{catalogue.suite_name(wildcards.model)}",
     output:
         measurements="results/measurements/{model}/{checkpoint}/benchmarks.parquet",
     log:
@@ -43,7 +43,7 @@ rule evaluate_benchmarks_base:
     resources:
         **ask("benchmarks"),
     params:
-        config=catalogue.benchmarks_slice(),
+        config=lambda wildcards: catalogue.benchmarks_slice(wildcards.model),
     script:
         "../scripts/evaluate_benchmarks.py"
 
@@ -51,8 +51,8 @@ rule evaluate_benchmarks_base:
 use rule evaluate_benchmarks_base as evaluate_benchmarks with:
     input:
         model=rules.finetune_instruct.output.model,
-        suite=f"results/benchmark_data/{catalogue.settings.evaluations.benchmarks.suite}",
-        after=lambda wildcards: catalogue.first_evaluation(**wildcards),
+        suite=lambda wildcards: f"results/benchmark_data/{catalogue.suite_name(wildcards.model)}",
+        after=lambda wildcards: catalogue.before("benchmarks", **wildcards),
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/benchmarks.parquet",
     log:
@@ -92,7 +92,7 @@ use rule evaluate_c4_base as evaluate_c4_instruct with:
     input:
         model=rules.finetune_instruct.output.model,
         corpus=lambda wildcards: f"results/corpora/{catalogue.corpus_of(wildcards.model)}",
-        after=rules.evaluate_benchmarks.output.measurements,
+        after=lambda wildcards: catalogue.before("c4", **wildcards),
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/c4.parquet",
     log:

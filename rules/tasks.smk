@@ -12,7 +12,7 @@ rule prepare_task:
     benchmark:
         "results/benchmarks/prepare_task/{task}.tsv"
     wildcard_constraints:
-        task=catalogue.tasks_of("language_modelling", "classification", "chat"),
+        task=catalogue.tasks_of("language_modelling", "classification", "prompted", "chat"),
     priority: 100
     localrule: True
     conda:

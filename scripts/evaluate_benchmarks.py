@@ -5,7 +5,7 @@ from overtrain.measuring import benchmarks, harness
 from overtrain.model.released import diverged
 
 with TorchJob(snakemake) as job:
-    suite = job.catalogue.suite.model_dump()
+    suite = job.catalogue.suite_of(job.wildcards.model).model_dump()
     folder, model = job.input.suite, job.input.model
     manifest = benchmarks.read_manifest(folder)
     if diverged(model):

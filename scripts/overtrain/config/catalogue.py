@@ -24,6 +24,8 @@ from overtrain.config.resources import Resources
 from overtrain.config.section import dumps
 from overtrain.config.settings import Settings
 from overtrain.config.studies import ReleasedNumbers
+from overtrain.config.task_suites import TaskSuite
+from overtrain.config.tasks import Prompted
 from overtrain.config.vision_suites import VisionSuite
 
 
@@ -38,6 +40,15 @@ def copies_of(source: str, numbers: ReleasedNumbers) -> Path | None:
         if root and all(Path(root, source, name).is_file() for name in numbers.files):
             return Path(root, source)
     return None
+
+
+# What runs of released models are measured on, by study: a chain, since their weights are temporary.
+EVALUATIONS = {
+    "released": ("responses", "benchmarks", "c4"),
+    "vision": ("vision", "benchmarks", "c4"),
+    "amuro_char": ("tasks", "benchmarks", "c4"),
+    "docstrings": ("programs", "c4"),
+}
 
 
 class Catalogue:
@@ -64,12 +75,11 @@ class Catalogue:
     def identity(self, model: str, checkpoint: str, recipe: str | None = None) -> dict:
         """The columns of a measurement that say which checkpoint it is of, and whose study's.
 
-        recipe: of what is tuned; a visual one makes it the vision study's.
+        recipe: of what is tuned, which says whose study's it is.
         """
         point = self.checkpoint(model, checkpoint)
-        visual = recipe in self.settings.visual_recipes
         return {
-            "study": "vision" if visual else self.study_of(model),
+            "study": self.study_of_runs(recipe) if recipe else self.study_of(model),
             "model": model,
             "checkpoint": checkpoint,
             "tokens": point.tokens,
@@ -127,22 +137,42 @@ class Catalogue:
         """A regular expression for the names of instruction_recipes or visual_recipes."""
         return one_of(getattr(self.settings, section))
 
+    def runs_of(self, study: str) -> str:
+        """A regular expression for the names of recipes of conversations whose runs are a study's."""
+        own = self.settings.instruction_recipes.items()
+        return one_of(name for name, recipe in own if recipe.study == study)
+
     def tasks_of(self, *kinds: str) -> str:
         """A regular expression for the names of tasks of these kinds."""
         return one_of(name for name, task in self.settings.tasks.items() if task.kind in kinds)
+
+    def study_of_runs(self, recipe: str) -> str:
+        """Whose study's the runs of a recipe are."""
+        if recipe in self.settings.recipes:
+            return "controlled"
+        if recipe in self.settings.visual_recipes:
+            return "vision"
+        return self.settings.instruction_recipes[recipe].study
+
+    def evaluations_of_runs(self, recipe: str) -> tuple[str, ...]:
+        """What a run of a released model is measured on, each after the one before."""
+        return EVALUATIONS[self.study_of_runs(recipe)]
 
     def tuned_by(self, recipe: str) -> str:
         """The rule that tunes a released model by a recipe."""
         visual = recipe in self.settings.visual_recipes
         return "finetune_vision" if visual else "finetune_instruct"
 
-    def first_evaluation(
-        self, model: str, checkpoint: str, task: str, recipe: str, run: str
-    ) -> str:
-        """The file that the first evaluation of a run leaves; the others come after it."""
-        if recipe in self.settings.visual_recipes:
-            return paths.of_run(self.checkpoint(model, checkpoint), task, recipe, run, "vision")
-        return f"results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet"
+    def before(
+        self, evaluation: str, model: str, checkpoint: str, task: str, recipe: str, run: str
+    ) -> list[str]:
+        """The file that a run's evaluation before this one leaves; none before the first."""
+        chain = self.evaluations_of_runs(recipe)
+        if not (place := chain.index(evaluation)):
+            return []
+        if (last := chain[place - 1]) == "responses":
+            return [f"results/responses/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet"]
+        return [paths.of_run(self.checkpoint(model, checkpoint), task, recipe, run, last)]
 
     # --- visual tuning: a projector first, then language model and projector ---
 
@@ -199,7 +229,48 @@ class Catalogue:
 
     @property
     def suite(self) -> Suite:
+        """The suite of benchmarks of models that name none."""
         return self.settings.benchmark_suites[self.settings.evaluations.benchmarks.suite]
+
+    def suite_name(self, model: str) -> str:
+        """The suite of benchmarks that a released model, and its runs, are measured on."""
+        own = self.released(model).benchmark_suite
+        return own or self.settings.evaluations.benchmarks.suite
+
+    def suite_of(self, model: str) -> Suite:
+        return self.settings.benchmark_suites[self.suite_name(model)]
+
+    # --- prompted tasks ---
+
+    @property
+    def task_suite(self) -> TaskSuite:
+        return self.settings.task_suites[self.settings.evaluations.tasks.suite]
+
+    def prompted(self, task: str) -> Prompted:
+        found = self.settings.tasks[task]
+        assert isinstance(found, Prompted)
+        return found
+
+    def domain(self, task: str) -> str:
+        """Of the tasks that share it all formats are asked after tuning on one of them."""
+        return getattr(self.settings.tasks[task], "domain", None) or task
+
+    def formats_asked(self, evaluation: str, task: str | None) -> list[str]:
+        """The formats in which a base model (task None), or a run on a task, is asked."""
+        asked = self.task_suite.evaluations[evaluation].task
+        if task is None or self.domain(task) == self.domain(asked):
+            return sorted(self.prompted(asked).formats)
+        return ["default"]
+
+    def asked_files(self, split: str) -> list[str]:
+        """The files of a split of all tasks that the suite asks, each once."""
+        named = {asked.task for asked in self.task_suite.evaluations.values()}
+        return [f"results/tasks/{task}/{split}.parquet" for task in sorted(named)]
+
+    def own_validation(self, task: str) -> list[str]:
+        """The validation split that chooses a run's rate; a chat has none that is scored so."""
+        prompted = isinstance(self.settings.tasks[task], Prompted)
+        return [f"results/tasks/{task}/validation.parquet"] if prompted else []
 
     @property
     def judge(self) -> AnyJudge:
@@ -278,8 +349,9 @@ class Catalogue:
 
     def instruct_slice(self, recipe: str, run: str) -> str:
         """One run's settings."""
-        own = self.settings.instruction_recipes[recipe].run_slice(run)
-        return dumps({"chat": self.settings.chat.plain(), "recipe": own})
+        own = self.settings.instruction_recipes[recipe]
+        chat = {"template": own.template} if own.template else self.settings.chat.plain()
+        return dumps({"chat": chat, "recipe": own.run_slice(run)})
 
     def visual_slice(self, recipe: str, run: str) -> str:
         """One run's settings, and the template that its language model's tokenizer gets."""
@@ -326,10 +398,28 @@ class Catalogue:
     def suite_slice(self, suite: str) -> str:
         return dumps(self.settings.benchmark_suites[suite].slice())
 
-    def benchmarks_slice(self) -> str:
-        return dumps(
-            self.suite.asked_slice() | {"suite": self.settings.evaluations.benchmarks.suite}
-        )
+    def benchmarks_slice(self, model: str) -> str:
+        return dumps(self.suite_of(model).asked_slice() | {"suite": self.suite_name(model)})
+
+    def tasks_slice(self, task: str | None = None) -> str:
+        """What a base model (task None), or a run on a task, is asked: by evaluation."""
+        asked = {
+            name: {
+                "task": own.task,
+                "formats": self.formats_asked(name, task),
+                "new_tokens": self.prompted(own.task).new_tokens,
+            }
+            for name, own in self.task_suite.evaluations.items()
+        }
+        own = {}
+        if task and isinstance(found := self.settings.tasks[task], Prompted):
+            own = {"own": {"task": task, "new_tokens": found.new_tokens}}
+        return dumps(self.task_suite.asked_slice() | {"evaluations": asked} | own)
+
+    def programs_slice(self, task: str) -> str:
+        """How a run on a task is asked for programs."""
+        own = self.settings.evaluations.programs.plain("batch_size")
+        return dumps(own | {"new_tokens": self.prompted(task).new_tokens})
 
     def instruct_c4_slice(self, model: str) -> str:
         return dumps(self._c4(model) | {"window": self.released(model).window})

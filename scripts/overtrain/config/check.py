@@ -43,7 +43,7 @@ def check(catalogue: Catalogue) -> None:
     for name in settings.released_numbers:
         if name not in STUDIES:
             raise PipelineError(f"released_numbers.{name} has no reader{near(name, STUDIES)}")
-    check_study("amuro_char", settings.amuro_char)
+    check_study("amuro_char", settings.amuro_char, settings)
 
 
 def check_released_model(where: str, model: ReleasedModel, settings: Settings) -> None:
@@ -54,6 +54,14 @@ def check_released_model(where: str, model: ReleasedModel, settings: Settings) -
     known(f"{where}.size", model.size, "shapes", settings.shapes)
     section, names = f"{where}.hub.checkpoints", model.hub.checkpoints
     known(f"{where}.reference", model.reference, section, names)
+    if (suite := model.benchmark_suite) is not None:
+        known(f"{where}.benchmark_suite", suite, "benchmark_suites", settings.benchmark_suites)
+        own, common = settings.benchmark_suites[suite], settings.evaluations.benchmarks.suite
+        if own.backend != (backend := settings.benchmark_suites[common].backend):
+            raise PipelineError(
+                f"benchmark_suites.{suite}.backend is {own.backend!r}; it must be that of "
+                f"{common} ({backend!r}): the rule has one environment"
+            )
 
 
 def check_visual_recipe(where: str, name: str, settings: Settings) -> None:
@@ -62,12 +70,7 @@ def check_visual_recipe(where: str, name: str, settings: Settings) -> None:
     if name in settings.instruction_recipes:
         raise PipelineError(f"{where}: instruction_recipes has a recipe of that name, too")
     known(f"{where}.encoder", recipe.encoder, "encoders", settings.encoders)
-    task = recipe.alignment.task
-    known(f"{where}.alignment.task", task, "tasks", settings.tasks)
-    if (kind := settings.tasks[task].kind) != "image_chat":
-        raise PipelineError(
-            f"{where}.alignment.task is {task!r}, of kind {kind}; it must be of kind image_chat"
-        )
+    check_kind(f"{where}.alignment.task", recipe.alignment.task, ("image_chat",), settings)
 
 
 def check_evaluations(settings: Settings) -> None:
@@ -78,16 +81,28 @@ def check_evaluations(settings: Settings) -> None:
         ("alpaca.prompts", own.alpaca.prompts, "prompts"),
         ("alpaca.judge", own.alpaca.judge, "judges"),
         ("vision.suite", own.vision.suite, "vision_suites"),
+        ("tasks.suite", own.tasks.suite, "task_suites"),
     ):
         known(f"evaluations.{key}", name, section, getattr(settings, section))
     for name, suite in settings.benchmark_suites.items():
         check_suite(f"benchmark_suites.{name}", suite)
+    for name, tasks in settings.task_suites.items():
+        for evaluation, asked in tasks.evaluations.items():
+            where = f"task_suites.{name}.evaluations.{evaluation}.task"
+            check_kind(where, asked.task, ("prompted",), settings)
     for name, prompts in settings.prompts.items():
         if isinstance(prompts.source, PromptsOfTask):
             where, task = f"prompts.{name}.source.task", prompts.source.task
-            known(where, task, "tasks", settings.tasks)
-            if settings.tasks[task].kind != "chat":
-                raise PipelineError(f"{where} is {task!r}, which is not of kind chat")
+            check_kind(where, task, ("chat",), settings)
+
+
+def check_kind(where: str, task: str, kinds: tuple[str, ...], settings: Settings) -> None:
+    """A task exists, and is of one of these kinds."""
+    known(where, task, "tasks", settings.tasks)
+    if (kind := settings.tasks[task].kind) not in kinds:
+        raise PipelineError(
+            f"{where} is {task!r}, of kind {kind}; it must be of kind {' or '.join(kinds)}"
+        )
 
 
 def check_suite(where: str, suite: Suite) -> None:
@@ -101,14 +116,34 @@ def check_suite(where: str, suite: Suite) -> None:
                 )
 
 
-def check_study(where: str, study: AmuroChar) -> None:
-    """Its tasks name data that it trains on and evaluations that it has."""
+def check_study(where: str, study: AmuroChar, settings: Settings) -> None:
+    """Its tasks name data that it trains on and evaluations that it has; ours can be run."""
     for name, task in study.tasks.items():
         own = f"{where}.tasks.{name}"
         known(f"{own}.trained_on", task.trained_on, f"{where}.trained_on", study.trained_on)
         for key in ("in_domain", "out_of_domain"):
             for value in getattr(task, key):
                 known(f"{own}.{key}", value, f"{where}.evaluations", study.evaluations)
+    known(f"{where}.ours.model", study.ours.model, "models", settings.models)
+    if not isinstance(settings.models[study.ours.model], ReleasedModel):
+        raise PipelineError(f"{where}.ours.model is {study.ours.model!r}, which has no `hub`")
+    for name, tuned in study.ours.tuned.items():
+        own = f"{where}.ours.tuned.{name}"
+        known(own, name, f"{where}.trained_on", study.trained_on)
+        check_kind(f"{own}.task", tuned.task, ("prompted", "chat"), settings)
+        section = "instruction_recipes"
+        known(f"{own}.recipe", tuned.recipe, section, settings.instruction_recipes)
+        recipe = settings.instruction_recipes[tuned.recipe]
+        if recipe.study != "amuro_char":
+            raise PipelineError(
+                f"{own}.recipe is {tuned.recipe!r}, of the study {recipe.study}; "
+                f"{section}.{tuned.recipe}.study must be amuro_char"
+            )
+        if tuned.learning_rate not in recipe.learning_rates:
+            raise PipelineError(
+                f"{own}.learning_rate is {tuned.learning_rate:g}, which {tuned.recipe} does not "
+                f"run; it runs {', '.join(f'{rate:g}' for rate in recipe.learning_rates)}"
+            )
 
 
 def check_stand_in(name: str, catalogue: Catalogue) -> None:

@@ -43,6 +43,18 @@ class Benchmarks(Section):
     suite: Text = Field(description="A key of benchmark_suites")
 
 
+class Tasks(Section):
+    suite: Text = Field(description="A key of task_suites")
+
+
+class Programs(Section):
+    """Answers to a task's test questions that are Python programs (study docstrings)."""
+
+    questions: Count = Field(description="Of the test split, at most")
+    backend: Backend
+    batch_size: Count = Field(description="With transformers")
+
+
 class Vision(Section):
     suite: Text = Field(description="A key of vision_suites")
 
@@ -55,6 +67,8 @@ class Evaluations(Section):
     benchmarks: Benchmarks
     alpaca: Alpaca
     vision: Vision
+    tasks: Tasks
+    programs: Programs
 
 
 class Statistics(Section):

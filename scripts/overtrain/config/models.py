@@ -147,6 +147,10 @@ class ReleasedModel(Section):
     )
     size: Text = Field(description="A key of the sizes in resources")
     reference: Text = Field(description="The checkpoint whose run AlpacaEval compares with")
+    benchmark_suite: Text | None = Field(
+        default=None,
+        description="A key of benchmark_suites; null: that of evaluations.benchmarks",
+    )
 
     study: ClassVar[str] = "released"
 

@@ -25,16 +25,22 @@ class Steps(Section):
 
     batch_size: Count
     epochs: Count
-    scheduler: Literal["cosine", "constant"]
     weight_decay: float = Field(default=0.0, ge=0)
     betas: Betas
     clip: Clip
 
 
+Warmup = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)],
+    Field(description="Steps; below 1, a share of all"),
+]
+
+
 class StepsOnConversations(Steps):
     """A batch is conversations."""
 
-    warmup_steps: int = Field(ge=0)
+    scheduler: Literal["cosine", "constant", "linear"]
+    warmup_steps: Warmup
     max_length: int = Field(ge=2, description="Tokens of a conversation; the rest is cut")
     precision: Literal["bf16", "fp32"] = Field(
         description="Of products on a GPU; weights and optimizer are float32"
@@ -59,6 +65,7 @@ class AnyRecipe(Steps):
 class Recipe(AnyRecipe):
     """All runs of a sweep are one job. The best epoch on validation and the last are kept."""
 
+    scheduler: Literal["cosine", "constant"]
     warmup: Share = Field(description="Share of the steps")
     dropout: Dropout
 
@@ -77,10 +84,19 @@ class Lora(Section):
 class InstructionRecipe(AnyRecipe, StepsOnConversations):
     """A run is a job of its own."""
 
+    study: Literal["released", "amuro_char", "docstrings"] = Field(
+        default="released", description="Whose its runs are; it says what is measured of them"
+    )
+    template: Text | None = Field(
+        default=None, description="As chat.template, of this recipe alone; null: that"
+    )
     lora: Lora | None = Field(default=None, description="Without: all weights")
+    snapshots: Distinct[Annotated[float, Field(gt=0, lt=1)]] | None = Field(
+        default=None, description="Shares of the steps after which the weights are measured, too"
+    )
 
     def run_slice(self, run: str) -> dict:
-        return self.plain("learning_rates", "seeds") | self.runs()[run]
+        return self.plain("learning_rates", "seeds", "study", "template") | self.runs()[run]
 
 
 def with_marks(template: str) -> str:

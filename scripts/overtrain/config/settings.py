@@ -23,6 +23,7 @@ from overtrain.config.recipes import ChatTemplate, InstructionRecipe, Recipe, Vi
 from overtrain.config.resources import AllResources
 from overtrain.config.section import Distinct, Named, Section, Text
 from overtrain.config.studies import AmuroChar, ReleasedNumbers, Theory
+from overtrain.config.task_suites import TaskSuite
 from overtrain.config.tasks import Task
 from overtrain.config.vision_suites import VisionSuite
 
@@ -61,6 +62,7 @@ class Settings(Section, Generic[Figure, Table]):
     evaluations: Evaluations
     benchmark_suites: Named[Suite]
     vision_suites: Named[VisionSuite]
+    task_suites: Named[TaskSuite]
     prompts: Named[Prompts]
     judges: Named[Judge]
     perturbation: Perturbation
@@ -81,6 +83,10 @@ class Settings(Section, Generic[Figure, Table]):
         default={}, description="Settings by plots, expanded to figures"
     )
     tables: Named[Named[Table]] = Field(description="By paper and name")
+    restated: Named[Named[Text]] = Field(
+        default={},
+        description="Figures of a paper that are another's: by paper and name, what to ask for",
+    )
     resources: AllResources
     hardware: Hardware
     shapes: Named[ReleasedShape] = Field(

@@ -154,6 +154,21 @@ class StudyTask(Section):
     output: str | None = None
 
 
+class OurTuning(Section):
+    task: Name = Field(description="A key of tasks")
+    recipe: Name = Field(description="A key of instruction_recipes")
+    learning_rate: Positive = Field(description="The paper's choice among the recipe's")
+
+
+class OurRuns(Section):
+    """The same study, run here."""
+
+    model: Name = Field(description="A key of models, with the study's checkpoints")
+    tuned: Named[OurTuning] = Field(
+        min_length=1, description="By the names of trained_on: what we fine-tune on, and how"
+    )
+
+
 class AmuroChar(Section):
     """The second paper: OLMo-1B's checkpoints, fine-tuned and evaluated few-shot."""
 
@@ -166,11 +181,7 @@ class AmuroChar(Section):
         ]
     ]
     shots: int = Field(ge=0, description="Examples in a prompt, of base and fine-tuned model alike")
-    measurements: list[Annotated[str, StringConstraints(pattern=r"\.parquet$")]] = Field(
-        default=[],
-        description="Files of ours, for targets whose source is ours or both: rows named as the "
-        "released ones are",
-    )
+    ours: OurRuns
     tokens_per_step: Count = Field(description="Pre-training tokens in a step")
     last_step: Count = Field(description="Step of the checkpoint main")
     trained_on: Named[Text] = Field(min_length=1, description="Fine-tuning data: name and title")

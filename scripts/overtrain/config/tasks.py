@@ -39,6 +39,13 @@ class Splits(Section):
     test: Text | None = None
 
 
+class Picked(Section):
+    """A column that another one chooses."""
+
+    by: Text = Field(description="The column whose value chooses")
+    of: dict[Text, Text] = Field(description="That value as text: the column that is taken")
+
+
 class HubRows(Section):
     dataset: Text = Field(description="Hub data set, or a local folder")
     name: Text | None = Field(default=None, description="Configuration of the data set")
@@ -47,6 +54,10 @@ class HubRows(Section):
     splits: Splits
     take: Count | None = Field(
         default=None, description="Rows of a random subset, for a data set too large to download"
+    )
+    columns: dict[Text, Text | Picked] | None = Field(
+        default=None,
+        description="What templates call a column: its name there; Answer.0 is the first of a list",
     )
 
 
@@ -83,6 +94,24 @@ class Origins(Section):
                 "and they must correspond"
             )
         return self
+
+
+class Signatures(Section):
+    """The signature of a function, and what its docstring says first."""
+
+    kind: Literal["signatures"]
+    packages: Distinct[Package]
+    signature: int = Field(ge=8, description="Characters of a signature at most")
+    sentence: int = Field(ge=8, description="Characters of a first sentence at most")
+
+
+class Functions(Section):
+    """Functions with a docstring: the signature, and the body that follows it."""
+
+    kind: Literal["documented_functions"]
+    packages: Distinct[Package]
+    signature: int = Field(ge=8, description="Characters of a signature at most")
+    body: int = Field(ge=16, description="Characters of a body at most")
 
 
 class ImageRows(HubRows):
@@ -130,7 +159,7 @@ class DigitRows(Section):
 Rows = Annotated[
     Annotated[HubRows, Tag("hub")]
     | Annotated[
-        Annotated[Pieces | Pairs, Field(discriminator="kind")],
+        Annotated[Pieces | Pairs | Signatures | Functions, Field(discriminator="kind")],
         Tag("packages"),
     ],
     has("dataset", "hub", "packages"),
@@ -220,6 +249,69 @@ class Classification(AnyKind):
         return self
 
 
+class Bins(Section):
+    """A label that the source has as a number."""
+
+    column: Text
+    edges: Distinct[float] = Field(
+        description="Increasing; numbers from an edge on, and below the next, are one choice"
+    )
+
+
+class Program(Section):
+    """The answer is Python; rows whose answer does not parse are left out."""
+
+    without: list[Literal["docstrings", "comments"]] = Field(
+        description="What is taken out of it"
+    )
+
+
+class Prompted(AnyKind):
+    """A question in several formats, and its answer: a text, or one of some labels.
+
+    In the format `default` it is trained on (`Amuro & Char`, its Table 3).
+    """
+
+    kind: Literal["prompted"]
+    domain: Text | None = Field(
+        default=None,
+        description="Tasks of one domain are asked in all formats after tuning on one of them, "
+        "others in the default one; null: its own",
+    )
+    formats: Named[Text] = Field(
+        min_length=1, description="Templates of the question over the source's columns, by name"
+    )
+    answer: Text | None = Field(default=None, description="Template of an answer in words")
+    choices: Distinct[Text] | None = Field(default=None, description="Or the answers to choose of")
+    label: Label | Bins | None = Field(default=None, description="Which of the choices is right")
+    program: Program | None = None
+    new_tokens: Count = Field(description="Of a generated answer, at most")
+    draw: Text | None = Field(
+        default=None, description="Seeds the order of rows; null: its name. Equal: equal splits"
+    )
+
+    @model_validator(mode="after")
+    def answerable(self) -> Prompted:
+        if "default" not in self.formats:
+            raise ValueError("formats has no default, which is trained on")
+        if (self.answer is None) == (self.choices is None):
+            raise ValueError("it needs either answer, or choices and label")
+        if (self.choices is None) != (self.label is None):
+            raise ValueError("choices and label go together")
+        if self.choices is not None and self.label is not None:
+            which = "values" if isinstance(self.label, Label) else "edges"
+            known = len(getattr(self.label, which)) + (which == "edges")
+            if known != len(self.choices):
+                raise ValueError(
+                    f"label.{which} tells {known} answers apart; choices has {len(self.choices)}, "
+                    "and they must correspond"
+                )
+        return self
+
+    def slice(self) -> dict:
+        return self.plain("title", "stands_for", "tokens", "new_tokens", "domain")
+
+
 class Tokenizer(Section):
     repository: Repository
     revision: Revision
@@ -268,4 +360,6 @@ class ImageChat(AnyKind):
                 yield Asked(key, archive.kind, *place)
 
 
-Task = Annotated[LanguageModelling | Classification | Chat | ImageChat, Field(discriminator="kind")]
+Task = Annotated[
+    LanguageModelling | Classification | Prompted | Chat | ImageChat, Field(discriminator="kind")
+]

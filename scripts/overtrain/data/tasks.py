@@ -1,9 +1,11 @@
 """Fine-tuning tasks: rows from the hub or from packages, as splits of examples.
 
 A task is `language_modelling` (a text), `classification` (a prompt, its possible answers, and
-which one is right), `chat` (see `conversations`) or `image_chat` (which has a module of its own).
-Templates of the configuration turn a source's columns into the first two; the answers of
-classification are templates too, so that they can be fixed words (MR) or differ by example (SIQA).
+which one is right), `prompted` (a question in several formats and its answer, the one in the
+default format as a conversation, which tuning reads), `chat` (see `conversations`) or `image_chat`
+(which has a module of its own). Templates of the configuration turn a source's columns into the
+first three; answers to choose of are templates too, so that they can be fixed words (MR) or differ
+by example (SIQA).
 """
 
 from __future__ import annotations
@@ -37,6 +39,13 @@ COLUMNS = {
         "choices": pa.list_(pa.string()),
         "label": pa.int64(),
     },
+    "prompted": {
+        "messages": MESSAGES,
+        "prompts": pa.list_(pa.struct({"format": pa.string(), "text": pa.string()})),
+        "answer": pa.string(),
+        "choices": pa.list_(pa.string()),  # null where the answer is words
+        "label": pa.int64(),
+    },
     "chat": {"messages": MESSAGES},
     "image_chat": {"messages": MESSAGES, "image": pa.string()},  # its name; null: none
 }
@@ -49,8 +58,32 @@ def rows_from_hub(source: dict) -> dict[str, list[dict]]:
     rows = {}
     for split, name in source["splits"].items():
         with client.one_line(f"{source['dataset']} at {source['revision']}, split {name}"):
-            rows[split] = list(stream(source, name))
+            rows[split] = [renamed(row, source.get("columns", {})) for row in stream(source, name)]
     return rows
+
+
+def renamed(row: dict, columns: dict[str, str | dict]) -> dict:
+    """A row with further columns under the names that templates have for them.
+
+    columns: by name, the source's column, a place in it (Answer.0), or `by` which other column `of`
+    which is chosen. None where a list has no such place. PipelineError if there is no such column.
+    """
+    more = {}
+    for name, where in columns.items():
+        try:
+            if isinstance(where, dict):
+                more[name] = row[where["of"][str(row[where["by"]])]] if row[where["by"]] else None
+                continue
+            column, *places = where.split(".")
+            value = row[column]
+        except KeyError as error:
+            raise PipelineError(
+                f"columns.{name}: no column or value {error}; the source has {sorted(row)}"
+            ) from error
+        for place in places:
+            value = value[int(place)] if value and len(value) > int(place) else None
+        more[name] = value
+    return row | more
 
 
 def stream(source: dict, split: str) -> IterableDataset:
@@ -139,24 +172,55 @@ def example_of(row: dict, task: dict) -> dict:
     try:
         if task["kind"] == "language_modelling":
             return {"text": task["text"].format_map(row)}
-        values = [str(value) for value in task["label"]["values"]]
-        label = str(row[task["label"]["column"]])
-        if label not in values:
-            raise PipelineError(
-                f"label {label!r} of column {task['label']['column']!r} is not in {values}"
-            )
+        if task["kind"] == "prompted":
+            return prompted(row, task)
         return {
             "prompt": task["prompt"].format_map(row),
             "choices": [choice.format_map(row) for choice in task["choices"]],
-            "label": values.index(label),
+            "label": label_of(row, task["label"]),
         }
     except KeyError as error:
         raise PipelineError(f"no column {error}; the source has {sorted(row)}") from error
 
 
+def prompted(row: dict, task: dict) -> dict:
+    """A question in all formats, its answer, and the two in the default format as messages."""
+    prompts = [
+        {"format": name, "text": task["formats"][name].format_map(row)}
+        for name in sorted(task["formats"])
+    ]
+    choices = label = None
+    if "choices" in task:
+        choices = [choice.format_map(row) for choice in task["choices"]]
+        label = label_of(row, task["label"])
+        answer = choices[label]
+    else:
+        answer = task["answer"].format_map(row)
+    default = next(p["text"] for p in prompts if p["format"] == "default")
+    messages = conversations.exchange(default, answer)
+    answered = {"answer": answer, "choices": choices, "label": label}
+    return {"messages": messages, "prompts": prompts} | answered
+
+
+def label_of(row: dict, label: dict) -> int:
+    """Which of the choices is right: by the column's value, or by where it lies among edges."""
+    value = row[label["column"]]
+    if "edges" in label:
+        return sum(float(value) >= edge for edge in label["edges"])
+    values = [str(known) for known in label["values"]]
+    if str(value) not in values:
+        raise PipelineError(
+            f"label {str(value)!r} of column {label['column']!r} is not in {values}"
+        )
+    return values.index(str(value))
+
+
 def columns_of(task: dict) -> set[str]:
     """The columns of the source that the task's templates name."""
-    templates = [task["text"]] if "text" in task else [task["prompt"], *task["choices"]]
+    if task["kind"] == "prompted":
+        templates = [*task["formats"].values(), *(task.get("choices") or [task["answer"]])]
+    else:
+        templates = [task["text"]] if "text" in task else [task["prompt"], *task["choices"]]
     names = {name for t in templates for _, name, _, _ in string.Formatter().parse(t) if name}
     return names | ({task["label"]["column"]} if "label" in task else set())
 
@@ -174,7 +238,8 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
         if len(complete) < len(own):
             print(f"{split}: {len(own) - len(complete)} rows without a value are left out")
         examples[split] = [example_of(row, task) for row in complete]
-        random.Random(seed_of("task order", name, split)).shuffle(examples[split])
+        order = task.get("draw", name)
+        random.Random(seed_of("task order", order, split)).shuffle(examples[split])
     seen: set[str] = set()
     result: dict[str, list[dict]] = {}
     for split in ("test", "validation", "train"):  # training yields to the others

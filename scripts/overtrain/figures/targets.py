@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from overtrain.config import paths
+from overtrain.config.errors import known
 from overtrain.config.section import dumps
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Targets:
                 found[f"{paper}_{kind}"] = self.files(kind, paper)
             for (paper, name), file in zip(self.targets(kind), self.files(kind), strict=True):
                 found[name if paper == FIRST else f"{paper}_{name}"] = [file]
+        for paper, own in self.catalogue.settings.restated.items():
+            for name, target in own.items():
+                known(f"restated.{paper}.{name}", target, "the targets", found, "have")
+                found[f"{paper}_{name}"] = found[target]
         return found
 
     def target(self, paper: str, name: str) -> Target:

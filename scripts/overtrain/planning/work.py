@@ -342,7 +342,7 @@ def generate(catalogue: Catalogue, names: Wildcards) -> Work:
 def benchmarks(catalogue: Catalogue, names: Wildcards) -> Work:
     """2 N a token of the suite's requests, in bfloat16."""
     size = released(catalogue, names.model)
-    tokens = catalogue.suite.tokens or 0
+    tokens = catalogue.suite_of(names.model).tokens or 0
     return Work(
         kind="benchmarks",
         model=catalogue.released(names.model).size,

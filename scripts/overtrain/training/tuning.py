@@ -27,7 +27,7 @@ from overtrain.records.provenance import seed_of, write_json
 from overtrain.training.processes import Processes
 from overtrain.training.trainer import Trained, WholeStates, arguments_for
 
-SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup"}
+SCHEDULERS = {"cosine": "cosine", "constant": "constant_with_warmup", "linear": "linear"}
 LAST = 0.1  # of the steps: the training loss is the mean over them
 
 
@@ -43,7 +43,7 @@ class AnyTuning:
     batch_size: int
     epochs: int
     scheduler: str
-    warmup_steps: int
+    warmup_steps: float  # below 1, a share of all
     weight_decay: float
     betas: tuple[float, float]
     clip: float | None

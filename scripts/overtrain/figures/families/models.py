@@ -40,7 +40,7 @@ class Tuning(NamedTuple):
 FINE_TUNING = Tuning("recipes", None)
 INSTRUCTION_TUNING = Tuning("instruction_recipes", "chat")
 VISUAL_TUNING = Tuning("visual_recipes", "image_chat")
-CONVERSATIONS = (INSTRUCTION_TUNING.kind, VISUAL_TUNING.kind)
+OF_RELEASED = (INSTRUCTION_TUNING.kind, VISUAL_TUNING.kind, "prompted")  # kinds of tasks
 
 
 def check_tasks(where: str, names: str | list[str], tuning: Tuning, catalogue: Catalogue) -> None:
@@ -49,7 +49,7 @@ def check_tasks(where: str, names: str | list[str], tuning: Tuning, catalogue: C
     for name in catalogue.names("tasks", names):
         kind = catalogue.settings.tasks[name].kind
         shown = f"only tasks of kind {tuning.kind}" if tuning.kind else f"no tasks of kind {kind}"
-        if kind != tuning.kind if tuning.kind else kind in CONVERSATIONS:
+        if kind != tuning.kind if tuning.kind else kind in OF_RELEASED:
             raise PipelineError(
                 f"{where}.tasks names {name}, of kind {kind}; this one shows {shown}"
             )

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from overtrain import PipelineError
 from overtrain.config import paths
 from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Section, Text
@@ -75,9 +74,26 @@ class OfReleasedNumbers(OfStudy):
         return ["default"]
 
     def measurements(self, catalogue: Catalogue) -> list[str]:
-        released = [paths.of_released_numbers(self.study)]
-        ours = list(self.study_settings(catalogue).measurements)
-        return {"published": released, "ours": ours, "both": released + ours}[self.source]
+        released = [paths.of_released_numbers(self.study)] if self.source != "ours" else []
+        ours = self.files_of_ours(catalogue) if self.source != "published" else []
+        return released + ours
+
+    def files_of_ours(self, catalogue: Catalogue) -> list[str]:
+        """Of each checkpoint: the base's, and those of the runs that the cells name.
+
+        Held-out text is the last link of a run's chain and always among them: after it the weights
+        are given up.
+        """
+        ours = self.study_settings(catalogue).ours
+        tuned = {ours.tuned[cell.task] for cell in self.named_cells() if cell.task}
+        found = []
+        for point in catalogue.checkpoints(ours.model):
+            found += [paths.of_checkpoint(point, name) for name in ("tasks", "benchmarks")]
+            for own in ours.tuned.values():
+                for run in catalogue.runs(own.recipe) if own in tuned else []:
+                    files = ("tasks", "benchmarks", "c4")
+                    found += [paths.of_run(point, own.task, own.recipe, run, f) for f in files]
+        return found
 
     def only(self, catalogue: Catalogue) -> dict[str, list]:
         return {
@@ -103,11 +119,6 @@ class OfReleasedNumbers(OfStudy):
                 if name is not None or not self.of_base:
                     names = getattr(study, section)
                     known(f"{where}: {key}", name, f"{self.study}.{section}", names)
-        if self.source != "published" and not study.measurements:
-            raise PipelineError(
-                f"{where}.source is {self.source!r}; "
-                f"{self.study}.measurements names no file of ours"
-            )
 
 
 class InCells(OfReleasedNumbers):
