@@ -1,6 +1,7 @@
 """Tasks: every source of config.yaml as three disjoint splits, and these as tokens with loss."""
 
 import json
+import re
 import string
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -128,6 +129,58 @@ ROWS = {
         "output": f"It is {i}.",
         "text": "Below is an instruction",
     },
+    "xsum": lambda t, i: {"document": f"News of {t}.", "summary": f"It is {i}.", "id": t},
+    "xlsum": lambda t, i: {
+        "id": t,
+        "url": "",
+        "title": "",
+        "summary": f"It is {i}.",
+        "text": f"News of {t}.",
+    },
+    "cnn": lambda t, i: {"article": f"News of {t}.", "highlights": f"It is {i}.", "id": t},
+    "sciq_questions": lambda t, i: {
+        "question": f"What is {i}?",
+        "distractor1": "no",
+        "distractor2": "no",
+        "distractor3": "no",
+        "correct_answer": f"c{i}",
+        "support": f"On {t}.",
+    },
+    "tweetqa": lambda t, i: {
+        "Question": f"What is {i}?",
+        "Answer": [f"c{i}", "no"],
+        "Tweet": f"On {t}.",
+        "qid": t,
+    },
+    "mnli": lambda t, i: {
+        "premise": f"{t} fell.",
+        "hypothesis": "It fell.",
+        "label": i % 3,
+        "idx": i,
+    },
+    "gpt3nli": lambda t, i: {"text_a": f"{t} fell.", "text_b": "It fell.", "label": i % 3},
+    "paws": lambda t, i: {"id": i, "sentence1": t, "sentence2": "It fell.", "label": i % 2},
+    "qqp": lambda t, i: {"question1": t, "question2": "It fell.", "label": i % 2, "idx": i},
+    "stsb": lambda t, i: {"sentence1": t, "sentence2": "It fell.", "label": i % 6 * 1.0, "idx": i},
+    "tinygsm": lambda t, i: {
+        "question": f"What is {t}?",
+        "code": f'def it():\n    """{t}"""\n    return {i}\n',
+    },
+}
+ROWS |= {"socialiqa": ROWS["siqa"], "mnli_mismatched": ROWS["mnli"], "rte_entailment": ROWS["rte"]}
+ROWS |= {"tulu_v2": ROWS["tulu"], "tinygsm_bare": ROWS["tinygsm"]}
+# What is answered to question i of the prompted tasks: words, or one of the choices.
+ANSWERS: dict[str, Callable[[int], str]] = {
+    **dict.fromkeys(("xsum", "xlsum", "cnn"), lambda i: f" It is {i}."),
+    **dict.fromkeys(("sciq_questions", "tweetqa"), lambda i: f" What is {i}?"),
+    "socialiqa": lambda i: " Why?",
+    **dict.fromkeys(
+        ("mnli", "mnli_mismatched", "gpt3nli"),
+        lambda i: (" entailment", " neutral", " contradiction")[i % 3],
+    ),
+    "rte_entailment": lambda i: (" entailment", " neutral")[i % 2],
+    **dict.fromkeys(("paws", "qqp"), lambda i: (" no", " yes")[i % 2]),
+    "stsb": lambda i: " yes" if i % 6 > 3.5 else " no",
 }
 # Files of each repository and the splits they hold; "other" is what none of the tasks asks for.
 FILES = {
@@ -138,7 +191,10 @@ FILES = {
     "starcoder_python": {"python/{}-00000-of-00059.parquet": ("train",), "c/{}-0.parquet": "other"},
     "siqa": {"data/{}-00000-of-00001.parquet": ("train", "validation")},
     "mr": {"{}.parquet": ("train", "validation", "test")},
-    "rte": {"rte/{}-00000-of-00001.parquet": ("train", "validation"), "cola/{}-0.parquet": "other"},
+    "rte": {
+        "rte/{}-00000-of-00001.parquet": ("train", "validation"),
+        "cola/{}-0.parquet": "other",
+    },
     "trec": {"{}.jsonl": ("train", "test")},
     "subj": {"{}.jsonl": ("train", "test")},
     "boolq": {"data/{}-00000-of-00001.parquet": ("train", "validation")},
@@ -148,9 +204,40 @@ FILES = {
     "anthropic_hh": {"harmless-base/{}.jsonl": ("train", "test")},
     "tulu": {"data/{}-00000-of-00001.parquet": ("train",)},
     "alpaca": {"data/{}-00000-of-00001-a09b74b3ef9c3b56.parquet": ("train",)},
+    "xsum": {"data/{}-00000-of-00001.parquet": ("train", "validation", "test")},
+    "xlsum": {
+        "english/{}/0000.parquet": ("train", "validation", "test"),
+        "french/{}/0000.parquet": "other",
+    },
+    "cnn": {
+        "3.0.0/{}-00000-of-00001.parquet": ("train", "validation", "test"),
+        "1.0.0/{}-0.parquet": "other",
+    },
+    "sciq_questions": {"data/{}-00000-of-00001.parquet": ("train", "validation", "test")},
+    "tweetqa": {"data/{}-00000-of-00001.parquet": ("train", "validation")},
+    "mnli": {
+        "mnli/{}-00000-of-00001.parquet": ("train", "validation_matched", "validation_mismatched")
+    },
+    "gpt3nli": {"data/{}-00000-of-00001.parquet": ("train",)},
+    "paws": {
+        "labeled_final/{}-00000-of-00001.parquet": ("train", "validation", "test"),
+        "unlabeled_final/{}-0.parquet": "other",
+    },
+    "qqp": {"qqp/{}-00000-of-00001.parquet": ("train", "validation")},
+    "stsb": {"stsb/{}-00000-of-00001.parquet": ("train", "validation")},
+    "tinygsm": {"{}.jsonl": ("train",)},
 }
-CARDS = {"gsm8k": {"main": ("train", "test"), "socratic": ("train",)},
-         "rte": {"cola": ("train",), "rte": ("train", "validation")}}  # fmt: skip
+FILES |= {"socialiqa": FILES["siqa"], "mnli_mismatched": FILES["mnli"]}
+FILES |= {"rte_entailment": FILES["rte"], "tulu_v2": FILES["tulu"]}
+FILES |= {"tinygsm_bare": FILES["tinygsm"]}
+GLUE = {name: ("train", "validation") for name in ("rte", "qqp", "stsb")} | {"cola": ("train",)}
+GLUE |= {"mnli": ("train", "validation_matched", "validation_mismatched")}
+CARDS = {
+    "gsm8k": {"main": ("train", "test"), "socratic": ("train",)},
+    "cnn": {"3.0.0": ("train", "validation", "test"), "1.0.0": ("train",)},
+    "paws": {"labeled_final": ("train", "validation", "test"), "unlabeled_final": ("train",)},
+    **dict.fromkeys(("rte", "rte_entailment", "mnli", "mnli_mismatched", "qqp", "stsb"), GLUE),
+}
 # The example that row 3 of the source of the test split must become.
 THIRD = {
     "gsm8k": {"text": "How many test3?\n3 of them.\n#### 3"},
@@ -185,7 +272,9 @@ def write_repository(folder: Path, name: str) -> None:
             path = folder / pattern.format(split)
             path.parent.mkdir(parents=True, exist_ok=True)
             label = "other" if splits == "other" else split
-            rows = [ROWS[name](f"{label}{i}", i) for i in range(COUNTS[label])]
+            trained_on = label == CONFIG[name]["source"]["splits"]["train"]
+            count = COUNTS["train"] if trained_on else COUNTS.get(label, 9)
+            rows = [ROWS[name](f"{label}{i}", i) for i in range(count)]
             if path.suffix == ".parquet":
                 pq.write_table(pa.Table.from_pylist(rows), path)
             else:
@@ -285,11 +374,69 @@ def test_hub_task_as_configured(prepared: tuple, name: str) -> None:
     given = CONFIG[name]["source"]["splits"]
     for split, rows in splits.items():
         texts = [text_of(row) for row in rows]
-        assert all(given.get(split, "train") in text and "other" not in text for text in texts)
+        assert all(
+            given.get(split, given["train"]) in text and "other" not in text for text in texts
+        )
     if name in THIRD:  # most tests are of 9 rows, of which 8 are drawn
         shown = THIRD[name].get("prompt", THIRD[name].get("text"))
         found = [r for rows in splits.values() for r in rows if shown in r.values()]
         assert found and THIRD[name].items() <= found[0].items()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_question_of_the_hub_has_its_answer_and_its_formats(prepared: tuple, name: str) -> None:
+    formats = CONFIG[name]["formats"]
+    for row in read(prepared[0] / name, name)["train"]:
+        question, answer = (m["content"] for m in row["messages"])
+        i = int(re.search(r"(?:train|validation)(\d+)", question)[1])
+        assert answer == row["answer"] == ANSWERS[name](i)
+        assert (row["choices"] is None) == ("choices" not in CONFIG[name])
+        if row["choices"]:
+            assert row["choices"][row["label"]] == answer
+        texts = {own["format"]: own["text"] for own in row["prompts"]}
+        assert texts.keys() == formats.keys() and texts["default"] == question
+        for format, text in texts.items():  # what the template says around its first column
+            before, after = formats[format].split("{", 1)[0], formats[format].rsplit("}", 1)[1]
+            assert text.startswith(before) and text.endswith(after)
+
+
+def test_a_column_that_another_one_chooses(prepared: tuple) -> None:
+    """SocialIQa's answer is the one of three that its label names."""
+    for row in read(prepared[0] / "socialiqa", "socialiqa")["train"]:
+        i = int(re.search(r"train(\d+)", row["messages"][0]["content"])[1])
+        assert f"### Answer: {'abc'[i % 3]}{i} ###" in row["messages"][0]["content"]
+
+
+def llmbar_files(folder: Path) -> dict:
+    rows = [
+        {"input": f"Say train{i}.", "output_1": f"a{i}", "output_2": f"b{i}", "label": i % 2 + 1}
+        for i in range(40)
+    ]
+    (folder / "dataset.json").write_text(json.dumps(rows))
+    path = folder / "dataset.json"
+    return {"train": {"url": path.as_uri(), "sha256": sha256(path)}}
+
+
+def test_rows_of_a_pinned_file(tmp_path: Path) -> None:
+    own = {"source": {"files": llmbar_files(tmp_path)}, "examples": SIZES}
+    tasks.prepare("llmbar_natural", CONFIG["llmbar_natural"] | own, tmp_path / "task", {})
+    splits = read(tmp_path / "task", "llmbar_natural")
+    for row in splits["test"]:
+        i = int(re.search(r"train(\d+)", row["prompts"][0]["text"])[1])
+        assert row["choices"] == [" 1", " 2"] and row["answer"] == f" {i % 2 + 1}"
+        assert row["prompts"][0]["text"].endswith(
+            f"Output 1: a{i}\nOutput 2: b{i}\nThe better output is Output"
+        )
+
+
+def test_a_file_that_is_not_the_pinned_one_is_one_line(tmp_path: Path) -> None:
+    files = llmbar_files(tmp_path)
+    (tmp_path / "dataset.json").write_text("[]")
+    own = {"source": {"files": files}, "examples": SIZES}
+    task = CONFIG["llmbar_natural"] | own
+    line = error_line(lambda: tasks.prepare("llmbar_natural", task, tmp_path / "task", {}))
+    assert "source.files.train.sha256 is" in line and line.startswith("tasks.llmbar_natural: ")
+    assert not (tmp_path / "task").exists()
 
 
 def test_labels_are_those_of_the_source(prepared: tuple) -> None:

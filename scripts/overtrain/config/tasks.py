@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, Tag, model_validator
 
 from overtrain.config.corpora import tokenizer_asked
 from overtrain.config.hub import Asked
@@ -59,6 +59,25 @@ class HubRows(Section):
         default=None,
         description="What templates call a column: its name there; Answer.0 is the first of a list",
     )
+
+
+class PinnedFile(Section):
+    url: Annotated[str, StringConstraints(pattern=r"^(https|file)://")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PinnedFiles(Section):
+    """JSON lists of rows that are in no repository of the hub, one file a split."""
+
+    files: dict[Literal["train", "validation", "test"], PinnedFile] = Field(
+        min_length=1, description="A split that is not named is taken from train"
+    )
+
+    @model_validator(mode="after")
+    def has_train(self) -> PinnedFiles:
+        if "train" not in self.files:
+            raise ValueError("files has no train, of which other splits are taken")
+        return self
 
 
 class Pieces(Section):
@@ -159,10 +178,17 @@ class DigitRows(Section):
 Rows = Annotated[
     Annotated[HubRows, Tag("hub")]
     | Annotated[
-        Annotated[Pieces | Pairs | Signatures | Functions, Field(discriminator="kind")],
-        Tag("packages"),
+        Annotated[
+            Annotated[PinnedFiles, Tag("files")]
+            | Annotated[
+                Annotated[Pieces | Pairs | Signatures | Functions, Field(discriminator="kind")],
+                Tag("packages"),
+            ],
+            has("files", "files", "packages"),
+        ],
+        Tag("others"),
     ],
-    has("dataset", "hub", "packages"),
+    has("dataset", "hub", "others"),
 ]
 Conversations = Annotated[
     Annotated[HubRows, Tag("hub")] | Annotated[Origins, Tag("packages")],
@@ -261,9 +287,7 @@ class Bins(Section):
 class Program(Section):
     """The answer is Python; rows whose answer does not parse are left out."""
 
-    without: list[Literal["docstrings", "comments"]] = Field(
-        description="What is taken out of it"
-    )
+    without: list[Literal["docstrings", "comments"]] = Field(description="What is taken out of it")
 
 
 class Prompted(AnyKind):

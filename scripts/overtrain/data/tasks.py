@@ -11,11 +11,13 @@ by example (SIQA).
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -24,7 +26,7 @@ import pyarrow.parquet as pq
 from overtrain import PipelineError
 from overtrain.data import conversations, docstrings
 from overtrain.data.tokenizer import hub_tokenizer
-from overtrain.hub import client
+from overtrain.hub import client, pinned
 from overtrain.records.provenance import seed_of, sha256, whole_file, write_json
 
 if TYPE_CHECKING:
@@ -84,6 +86,18 @@ def renamed(row: dict, columns: dict[str, str | dict]) -> dict:
             value = value[int(place)] if value and len(value) > int(place) else None
         more[name] = value
     return row | more
+
+
+def rows_from_files(source: dict) -> dict[str, list[dict]]:
+    """Rows of JSON files of the web by our split names, each file the one that is pinned."""
+    rows = {}
+    with TemporaryDirectory() as folder:
+        for split, file in source["files"].items():
+            path = Path(folder, split)
+            pinned.download(file["url"], path)
+            pinned.check(path, file["url"], f"source.files.{split}.sha256", file["sha256"])
+            rows[split] = json.loads(path.read_text())
+    return rows
 
 
 def stream(source: dict, split: str) -> IterableDataset:
@@ -309,6 +323,8 @@ def prepare(name: str, task: dict, folder: Path, origin: dict) -> None:
         rows: list[dict] | dict[str, list[dict]]
         if "dataset" in source:
             rows, revision = rows_from_hub(source), source["revision"]
+        elif "files" in source:
+            rows, revision = rows_from_files(source), "files by their SHA-256"
         else:
             rows, revision = rows_from_packages(source), "installed packages"
         if task["kind"] == "chat":

@@ -7,16 +7,12 @@ the configuration's `local` or the environment variable OVERTRAIN_RELEASED_NUMBE
 from __future__ import annotations
 
 import shutil
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 
-from overtrain import PipelineError
 from overtrain.config.catalogue import copies_of
 from overtrain.config.studies import ReleasedNumbers
-from overtrain.records.provenance import sha256, whole_folder
-
-TIMEOUT = 60  # seconds without an answer
+from overtrain.hub import pinned
+from overtrain.records.provenance import whole_folder
 
 
 def fetch(source: str, numbers: ReleasedNumbers, folder: Path) -> None:
@@ -33,18 +29,5 @@ def fetch(source: str, numbers: ReleasedNumbers, folder: Path) -> None:
                 shutil.copyfile(origin, path)
             else:
                 origin = numbers.url.format(commit=numbers.commit, file=name)
-                download(origin, path)
-            found = sha256(path)
-            if found != expected:
-                raise PipelineError(
-                    f"{origin}: its SHA-256 is {found}; released_numbers.{source}.files.{name} "
-                    f"is {expected}"
-                )
-
-
-def download(url: str, path: Path) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-    except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
-        raise PipelineError(f"{url}: not to be had ({str(error).strip()})") from error
+                pinned.download(origin, path)
+            pinned.check(path, origin, f"released_numbers.{source}.files.{name}", expected)
