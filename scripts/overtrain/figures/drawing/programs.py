@@ -7,7 +7,9 @@ student does, and the loss does not see the docstrings that the model writes.
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from overtrain.figures.drawing.summaries import best_rates, summary
@@ -15,9 +17,10 @@ from overtrain.figures.drawing.summaries import best_rates, summary
 SHARE = ("programs", "test", "docstring_share")  # evaluation, split, metric
 LOSS = ("id", "validation", "loss")
 SWEEP = ["model", "checkpoint", "tokens", "task"]
+LEGEND = 0.9  # inches that the names of data sets take more than those of rates
 RING = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "color": "black"}
 POINT = {"marker": "o", "markersize": 3, "linewidth": 1.3, "capsize": 2}
-CHOSEN = {"color": "black", "linewidth": 2.2, "marker": "s", "markersize": 4}
+CHOSEN = {"color": "black", "linewidth": 3.2, "marker": "o", "markersize": 7, "zorder": 1}
 BASE = {"color": "black", "linestyle": "--", "linewidth": 1.2}
 
 
@@ -77,3 +80,9 @@ def rate_text(rate: float) -> str:
     """A learning rate in little room: 3e-5, 1e-4, 2.5e-4."""
     mantissa, exponent = f"{rate:e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def explain(figure: Figure, handles: list[Artist], title: str | None = None) -> None:
+    """The legend beside the panels, on a page that is wider by what its long names take."""
+    figure.set_figwidth(figure.get_figwidth() + LEGEND)
+    figure.legend(handles=handles, title=title, loc="outside right center", frameon=False)

@@ -35,7 +35,8 @@ class DocstringsByRate(OfPrograms):
             own = data[(data.model == model) & (data.checkpoint == checkpoint)]
             column[0].set_title(programs.title(model, checkpoint, columns, titles))
             for axis, what in zip(column, rows.values(), strict=True):
-                base = programs.over_seeds(programs.of(own, what, "base"), [])
+                before = programs.of(own, what, "base") if what == programs.SHARE else own[:0]
+                base = programs.over_seeds(before, [])  # its loss would press the others together
                 table = programs.over_seeds(programs.of(own, what, "last"), ["learning_rate"])
                 table["chosen"] = programs.is_chosen(table, chosen)
                 for place, task in enumerate(tasks):
@@ -66,5 +67,5 @@ class DocstringsByRate(OfPrograms):
         handles.append(plt.Line2D([], [], label="base", color="0.4", linestyle="--", linewidth=1.2))
         ring = {"linestyle": "", "label": "lowest validation loss"}
         handles.append(plt.Line2D([], [], **ring, **programs.RING))
-        figure.legend(handles=handles, loc="outside right center", frameon=False)
+        programs.explain(figure, handles)
         return figure, stacked([table for table in drawn if len(table)])

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 from overtrain.figures.families.programs import OfPrograms
 from overtrain.figures.kind import Data, Drawn
 
+THICK = 3.0  # the chosen rate's line
+
 
 class DocstringsByStep(OfPrograms):
     """A row of panels for each checkpoint, a panel for each task, a line for each learning rate.
@@ -40,20 +42,19 @@ class DocstringsByStep(OfPrograms):
         for ((model, checkpoint), task), axis in wrapped.items():
             shown = (table.model == model) & (table.checkpoint == checkpoint) & (table.task == task)
             for rate, line in table[shown].sort_values("step").groupby("learning_rate"):
-                width = 3.0 if line.chosen.any() else 1.0
+                width = THICK if line.chosen.any() else 1.0
                 points = (line.step, line["mean"], line["std"])
                 style = programs.POINT | {"linewidth": width, "elinewidth": 0.8}
                 axis.errorbar(*points, color=shades.colour(rate), **style)
             several = len(rows) > 1
             name = programs.title(model, checkpoint, rows, titles)
-            axis.set_title(f"{name}, {titles[task]}" if several else titles[task])
+            axis.set_title(f"{name},\n{titles[task]}" if several else titles[task])
             programs.percent_axis(axis)
             if axis.get_subplotspec().is_first_col():
                 axis.set_ylabel("docstrings (%)")
             axis.set_xlabel("" if is_above(axis, axes) else "training step")
-        handles = [*shades.handles()]
-        width = {"color": "0.4", "linewidth": 3.0}
-        handles.append(plt.Line2D([], [], label="lowest validation loss", **width))
-        place = {"loc": "outside right center", "frameon": False}
-        figure.legend(handles=handles, title=shades.title, **place)
+        handles: list = shades.handles()
+        thick = {"color": "0.4", "linewidth": THICK}
+        handles.append(plt.Line2D([], [], label="lowest validation loss", **thick))
+        programs.explain(figure, handles, shades.title)
         return figure, table

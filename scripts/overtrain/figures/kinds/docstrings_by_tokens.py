@@ -12,7 +12,7 @@ from overtrain.figures.kind import Data, Drawn
 class DocstringsByTokens(OfPrograms):
     """A panel for each model and task: a line for each learning rate, the base dashed.
 
-    In black, each checkpoint's rate of the lowest mean validation loss.
+    Behind them in black, each checkpoint's rate of the lowest mean validation loss.
     """
 
     plot: Literal["docstrings_by_tokens"]
@@ -47,7 +47,7 @@ class DocstringsByTokens(OfPrograms):
             axis.plot(best.index, best["mean"], **programs.CHOSEN)
             axis.plot(before.tokens, before["mean"], **programs.BASE)
             budget_axis(axis, data[data.model == model], settings["token_axis"])
-            axis.set_title(f"{titles[model]}, {titles[task]}" if several else titles[task])
+            axis.set_title(f"{titles[model]},\n{titles[task]}" if several else titles[task])
             programs.percent_axis(axis)
             if axis.get_subplotspec().is_first_col():
                 axis.set_ylabel("docstrings (%)")
@@ -56,7 +56,6 @@ class DocstringsByTokens(OfPrograms):
         handles = shades.handles()
         handles.append(plt.Line2D([], [], label="lowest validation loss", **programs.CHOSEN))
         handles.append(plt.Line2D([], [], label="base", **programs.BASE))
-        place = {"loc": "outside right center", "frameon": False}
-        figure.legend(handles=handles, title=shades.title, **place)
+        programs.explain(figure, handles, shades.title)
         drawn = [table.assign(selection="last"), base.assign(selection="base", chosen=False)]
         return figure, stacked([own for own in drawn if len(own)])

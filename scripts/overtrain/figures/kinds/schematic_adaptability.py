@@ -83,7 +83,7 @@ class SchematicAdaptability(Figure):
         axes[0, 0].set_ylabel("loss")
         highest = max(axis.get_ylim()[1] for axis in axes.flat)
         for axis in axes.flat:  # the sum is seen to be one
-            axis.set_ylim(0, highest)
+            axis.set_ylim(-0.03 * highest, highest)
         table = stacked(drawn)
         table.loc[table.quantity == "base", "perturbation"] = np.nan
         names = ["small", "large"] if len(shades.values) == 2 else map("{:g}".format, shades.values)
@@ -91,7 +91,9 @@ class SchematicAdaptability(Figure):
             plt.Line2D([], [], color=shades.colour(size), label=name)
             for size, name in zip(shades.values, names, strict=True)
         ]
-        handles.append(plt.Line2D([], [], color="0.4", marker="o", linestyle="", label="it turns"))
+        handles.append(
+            plt.Line2D([], [], color="0.4", marker="o", linestyle="", label="lowest loss")
+        )
         place = {"loc": "outside right center", "frameon": False}
         figure.legend(handles=handles, title=shades.title, **place)
         return figure, table
