@@ -1,4 +1,4 @@
-"""Prompted tasks: the prompts a model gets, labels by their first token, ROUGE-L, answers by hand."""
+"""Prompted tasks: the prompts that a model gets, labels by their first token, answers, ROUGE-L."""
 
 import json
 from collections.abc import Callable
