@@ -2,8 +2,9 @@
 
 Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity`
 exp(loss); `accuracy` a fraction, `accuracy_norm` that by the likelihood of a character of each
-answer; `l2_distance` the Euclidean norm of the change of all weights (of a text model's in visual
-tuning, where `projector_l2_distance` is that of the projector's).
+answer, `accuracy_generated` that of generated text which begins with the right label;
+`l2_distance` the Euclidean norm of the change of all weights (of a text model's in visual tuning,
+where `projector_l2_distance` is that of the projector's).
 `stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are
