@@ -188,6 +188,11 @@ class AmuroChar(Section):
     evaluations: Named[StudyEvaluation] = Field(min_length=1)
     tasks: Named[StudyTask] = Field(min_length=1, description="Of its Tables 1 and 3")
 
+    def tokens_of(self, checkpoint: str) -> int:
+        """Pre-training tokens of one of its checkpoints."""
+        step = self.last_step if checkpoint == "main" else int(checkpoint.removeprefix("step"))
+        return step * self.tokens_per_step
+
     def reading_slice(self) -> dict:
         """What the measurements depend on that are read from the released files."""
         keys = ("model", "checkpoints", "tokens_per_step", "last_step")

@@ -19,10 +19,11 @@ def line(axis: Axes, rows: pd.DataFrame, settings: dict, **style: object) -> pd.
     """Scores by checkpoint, a line for each source, with gaps where one is missing."""
     order = settings["checkpoints"]
     for source, own in by_source(rows).items():
-        own = own.groupby("checkpoint")[["value", "stderr"]].mean().reindex(order)  # over seeds
-        known = own.stderr.fillna(0)
+        seeds = own.groupby("checkpoint")
+        values = seeds.value.mean(skipna=False).reindex(order)  # a gap where one diverged
+        known = seeds.stderr.mean().reindex(order).fillna(0)
         bars = {"marker": MARKERS[source], "ms": 3, "lw": 1.2, "elinewidth": 0.8} | style
-        axis.errorbar(range(len(order)), own.value, known, **bars)
+        axis.errorbar(range(len(order)), values, known, **bars)
     checkpoint_axis(axis, settings)
     columns = ["source", "checkpoint", "tokens", "task", "prompt", "evaluation", "metric"]
     return rows[[*columns, "selection", "value", "stderr"]]
@@ -51,10 +52,17 @@ def cell_title(cell: dict, settings: dict) -> str:
 def checkpoint_axis(axis: Axes, settings: dict) -> None:
     labels = [step_text(checkpoint) for checkpoint in settings["checkpoints"]]
     axis.set_xticks(range(len(labels)), labels, rotation=45)
-    axis.set_xlabel("pre-training steps")
+    steps = [checkpoint == "main" or is_step(checkpoint) for checkpoint in settings["checkpoints"]]
+    axis.set_xlabel(f"pre-training {'steps' if all(steps) else 'tokens'}")
+    if any(map(is_step, settings["checkpoints"])) and not all(steps):
+        axis.set_xlabel("pre-training steps, or tokens")
 
 
 def step_text(checkpoint: str) -> str:
-    """step342000 -> 342K; main stays."""
-    step = checkpoint.removeprefix("step")
-    return f"{int(step) // 1000}K" if step.isdigit() else step
+    """step342000 -> 342K; main, and a budget of tokens (0.84M), stay."""
+    return f"{int(checkpoint.removeprefix('step')) // 1000}K" if is_step(checkpoint) else checkpoint
+
+
+def is_step(checkpoint: str) -> bool:
+    """Whether its name says a step (step1000), not a budget of tokens (0.84M) or main."""
+    return checkpoint.startswith("step") and checkpoint.removeprefix("step").isdigit()

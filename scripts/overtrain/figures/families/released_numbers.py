@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,8 +11,16 @@ from overtrain.config import paths
 from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.kind import Catalogue, Table, Target
+from overtrain.figures.titles import stand_in_titles
 
-OneSource = Annotated[Literal["published", "ours"], Field(description="Whose numbers")]
+if TYPE_CHECKING:
+    from overtrain.config.models import Checkpoint
+    from overtrain.config.studies import AmuroChar, OurTuning
+
+Rate = Annotated[
+    Literal["paper", "validation"],
+    Field(description="Of our runs: the paper's learning rate, or the best on validation"),
+]
 
 
 class OfStudy(Target):
@@ -64,6 +72,7 @@ class OfReleasedNumbers(OfStudy):
     of_base: ClassVar[bool] = False  # whether it shows base models alone, which have no task
 
     source: Literal["published", "ours", "both"] = Field(description="Whose numbers")
+    rate: Rate = "paper"
 
     @abstractmethod
     def named_cells(self) -> list[Cell]:
@@ -79,33 +88,50 @@ class OfReleasedNumbers(OfStudy):
         return released + ours
 
     def files_of_ours(self, catalogue: Catalogue) -> list[str]:
-        """Of each checkpoint: the base's, and those of the runs that the cells name.
-
-        Held-out text is the last link of a run's chain and always among them: after it the weights
-        are given up.
-        """
+        """Of each checkpoint: the base's, and those of the runs that the cells name."""
         ours = self.study_settings(catalogue).ours
-        tuned = {ours.tuned[cell.task] for cell in self.named_cells() if cell.task}
+        named = {cell.evaluation for cell in self.named_cells()}
+        suites = {"tasks": catalogue.task_suite.evaluations}
+        suites["benchmarks"] = catalogue.suite_of(ours.model).tasks
+        asked = [name for name, suite in suites.items() if named & suite.keys()]
+        tuned = {cell.task for cell in self.named_cells() if cell.task and not self.of_base}
         found = []
         for point in catalogue.checkpoints(ours.model):
-            found += [paths.of_checkpoint(point, name) for name in ("tasks", "benchmarks")]
-            for own in ours.tuned.values():
-                for run in catalogue.runs(own.recipe) if own in tuned else []:
-                    files = ("tasks", "benchmarks", "c4")
-                    found += [paths.of_run(point, own.task, own.recipe, run, f) for f in files]
+            found += [paths.of_checkpoint(point, name) for name in asked]
+            for name, own in ours.tuned.items():
+                if name in tuned:
+                    found += files_of_runs(point, own, self.rate, asked, catalogue)
         return found
 
     def only(self, catalogue: Catalogue) -> dict[str, list]:
+        study = self.study_settings(catalogue)
+        evaluations = {cell.evaluation for cell in self.named_cells()}
+        prompts, shots = self.formats(), [study.shots, None]
+        if self.source == "published":
+            return {"evaluation": sorted(evaluations), "prompt": prompts, "shots": shots}
+        # Of ours also benchmarks, which have shots of their own and no format, and what chooses a
+        # rate. `as_shown` keeps of the published ones what the study shows.
+        shots += [catalogue.task_suite.shots, catalogue.suite_of(study.ours.model).shots]
+        chooses = {"id"} if self.rate == "validation" else set()
         return {
-            "evaluation": sorted({cell.evaluation for cell in self.named_cells()}),
-            "prompt": self.formats(),
-            "shots": [self.study_settings(catalogue).shots, None],
+            "evaluation": sorted(evaluations | chooses),
+            "prompt": [*prompts, None],
+            "shots": list(dict.fromkeys(shots)),
+            "metric": sorted({*self.metrics, "accuracy_norm"}),
         }
 
     def printed(self, catalogue: Catalogue) -> dict:
-        study = self.study_settings(catalogue).plain()
-        shown = ("checkpoints", "evaluations", "trained_on")
-        return super().printed(catalogue) | {key: study[key] for key in shown}
+        study = self.study_settings(catalogue)
+        own = study.plain()
+        shown = {key: own[key] for key in ("checkpoints", "evaluations", "trained_on")}
+        if self.source != "published":
+            shown |= of_ours(study, self.rate, catalogue)
+            if self.source == "ours":
+                shown |= our_titles(study, catalogue)
+                shown["checkpoints"] = shown["checkpoints_of"]["ours"]
+            else:
+                shown["checkpoints"] = all_checkpoints(study, catalogue)
+        return super().printed(catalogue) | shown
 
     def here(self, catalogue: Catalogue) -> bool:
         return self.source == "ours" or self.study not in catalogue.absent
@@ -113,12 +139,101 @@ class OfReleasedNumbers(OfStudy):
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
         study = self.study_settings(catalogue)
+        names: dict[str, dict] = {"task": study.trained_on, "evaluation": study.evaluations}
+        sections = {"task": f"{self.study}.trained_on", "evaluation": f"{self.study}.evaluations"}
+        if self.source != "published":
+            names["task"], sections["task"] = study.ours.tuned, f"{self.study}.ours.tuned"
+            names["evaluation"] = metrics_of_ours(study, catalogue)
+            sections["evaluation"] = "the suites that are run here"
         for cell in self.named_cells():
-            for key, section in (("task", "trained_on"), ("evaluation", "evaluations")):
+            for key, section in sections.items():
                 name = getattr(cell, key)
                 if name is not None or not self.of_base:
-                    names = getattr(study, section)
-                    known(f"{where}: {key}", name, f"{self.study}.{section}", names)
+                    known(f"{where}: {key}", name, section, names[key])
+
+
+# --- ours -----------------------------------------------------------------------------------------
+
+
+def files_of_runs(
+    point: Checkpoint, own: OurTuning, rate: str, asked: list[str], catalogue: Catalogue
+) -> list[str]:
+    """Of the runs on one checkpoint and task at the paper's rate, or at all to choose among.
+
+    asked: tasks, benchmarks. Held-out text is the last link of a run's chain and always among them:
+    after it the weights are given up.
+    """
+    every = rate == "validation" and catalogue.own_validation(own.task)
+    names = {*asked, "tasks"} if every else {*asked}  # the validation stands among the tasks
+    files = [name for name in ("tasks", "benchmarks", "c4") if name in names | {"c4"}]
+    return [
+        paths.of_run(point, own.task, own.recipe, run, file)
+        for run, its in catalogue.runs(own.recipe).items()
+        if every or its["learning_rate"] == own.learning_rate
+        for file in files
+    ]
+
+
+def of_ours(study: AmuroChar, rate: str, catalogue: Catalogue) -> dict:
+    """What `studies.amuro_char.as_shown` needs to know of our rows, and their scale."""
+    tuned = {}
+    for name, own in study.ours.tuned.items():
+        metric = metric_of(own.task, catalogue) if catalogue.own_validation(own.task) else None
+        tuned[name] = own.plain() | {"validation": metric}
+    points = [point.name for point in catalogue.checkpoints(study.ours.model)]
+    return {
+        "scale": catalogue.settings.scale,
+        "shots": study.shots,
+        "checkpoints_of": {"published": study.plain()["checkpoints"], "ours": points},
+        "ours": {"rate": rate, "tuned": tuned, "metrics": metrics_of_ours(study, catalogue)},
+    }
+
+
+def metric_of(task: str, catalogue: Catalogue) -> str:
+    """What a prompted task is scored by."""
+    return "accuracy" if catalogue.prompted(task).choices else "rouge_l"
+
+
+def metrics_of_ours(study: AmuroChar, catalogue: Catalogue) -> dict[str, str]:
+    """The metric of our rows that stands for an evaluation of the study, of those run here."""
+    prompted = {name: metric_of(own.task, catalogue) for name, own in asked_of(catalogue).items()}
+    suite = catalogue.suite_of(study.ours.model).tasks
+    found = prompted | {name: benchmark.metric for name, benchmark in suite.items()}
+    return {name: metric for name, metric in found.items() if name in study.evaluations}
+
+
+def asked_of(catalogue: Catalogue) -> dict[str, Any]:
+    """The evaluations of the suite of prompted tasks."""
+    return catalogue.task_suite.evaluations
+
+
+def our_titles(study: AmuroChar, catalogue: Catalogue) -> dict[str, Any]:
+    """Titles of our tasks and benchmarks in place of the paper's; stand-ins say for what."""
+    tasks = catalogue.settings.tasks
+
+    def title(task: str) -> str:
+        return stand_in_titles([task], tasks[task].stands_for or [], catalogue)[task]
+
+    evaluations = study.plain()["evaluations"]
+    titles = {name: title(own.task) for name, own in asked_of(catalogue).items()}
+    suite = catalogue.suite_of(study.ours.model).tasks
+    titles |= {name: benchmark.title for name, benchmark in suite.items()}
+    for name, own in evaluations.items():
+        own["title"] = titles.get(name, own["title"])
+    trained_on = study.plain()["trained_on"]
+    trained_on |= {name: title(own.task) for name, own in study.ours.tuned.items()}
+    return {"evaluations": evaluations, "trained_on": trained_on}
+
+
+def all_checkpoints(study: AmuroChar, catalogue: Catalogue) -> list[str]:
+    """Theirs and ours, in the order of their tokens; those of one name are one."""
+    theirs = {name: study.tokens_of(name) for name in study.checkpoints}
+    points = catalogue.checkpoints(study.ours.model)
+    tokens = {point.name: point.tokens for point in points} | theirs
+    return sorted(tokens, key=lambda name: tokens[name])
+
+
+# --- what names cells -----------------------------------------------------------------------------
 
 
 class InCells(OfReleasedNumbers):

@@ -21,7 +21,9 @@ class BaseByCheckpoint(InGroups, Figure):
         from overtrain.figures.drawing.axes import grid, sns
         from overtrain.figures.drawing.study import line
         from overtrain.figures.drawing.summaries import stacked
+        from overtrain.studies.amuro_char import as_shown
 
+        data = as_shown(data, settings)
         figure, axes = grid(1, len(settings["groups"]))
         figure.set_size_inches(1.7 * figure.get_figwidth(), 1.2 * figure.get_figheight())
         drawn = []

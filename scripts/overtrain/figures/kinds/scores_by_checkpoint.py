@@ -30,7 +30,9 @@ class ScoresByCheckpoint(InCells, Figure):
         from overtrain.figures.drawing.axes import PALETTE, grid, plt, sns
         from overtrain.figures.drawing.study import cell_title, line, source_handles
         from overtrain.figures.drawing.summaries import stacked
+        from overtrain.studies.amuro_char import as_shown
 
+        data = as_shown(data, settings)
         prompts, cells = settings["prompts"], settings["cells"]
         columns = min(COLUMNS, len(cells))
         figure, axes = grid(-(-len(cells) // columns), columns)
