@@ -22,6 +22,10 @@ Rate = Annotated[
     Field(description="Of our runs: the paper's learning rate, or the best on validation"),
 ]
 
+Formats = Annotated[
+    Distinct[Literal["default", "instruction", "input_output"]], Field(description="Task formats")
+]
+
 
 class OfStudy(Target):
     """Names a study of released numbers; it is the same at every scale."""
@@ -91,7 +95,7 @@ class OfReleasedNumbers(OfStudy):
         """Of each checkpoint: the base's, and those of the runs that the cells name."""
         ours = self.study_settings(catalogue).ours
         named = {cell.evaluation for cell in self.named_cells()}
-        suites = {"tasks": catalogue.task_suite.evaluations}
+        suites: dict[str, dict[str, Any]] = {"tasks": catalogue.task_suite.evaluations}
         suites["benchmarks"] = catalogue.suite_of(ours.model).tasks
         asked = [name for name, suite in suites.items() if named & suite.keys()]
         tuned = {cell.task for cell in self.named_cells() if cell.task and not self.of_base}

@@ -22,7 +22,7 @@ class Transfer(InDirections, Table):
         import pandas as pd
         from scipy.stats import ttest_1samp
 
-        rows = {}
+        rows: dict[str, dict[str, object]] = {}
         for direction, every in by_direction(data, settings).items():
             cells = every.dropna(subset="ratio")
             if cells.empty:
