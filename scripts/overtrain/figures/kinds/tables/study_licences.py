@@ -23,7 +23,7 @@ class StudyLicences(OfStudy, Table):
         import pandas as pd
 
         rows = {
-            own["name"]: {"As printed": own["printed"], "On the hub": own["hub"] or "-"}
+            own["name"]: {"As printed": own["printed"], "On the hub": own.get("hub", "-")}
             for own in settings["licences"]
         }
         return pd.DataFrame(rows).T.rename_axis("Name")

@@ -26,7 +26,7 @@ class Transfer(InDirections, Table):
         for direction, every in by_direction(data, settings).items():
             cells = every.dropna(subset="ratio")
             if cells.empty:
-                rows[direction] = {"Cells": 0, "Pairs": 0} | excluded(every)
+                rows[direction] = {"Cells": 0, "Pairs": 0, **excluded(every)}
                 continue
             means = cells.groupby(["task", "evaluation"]).ratio.mean()
             test = ttest_1samp(means, 0)
