@@ -46,7 +46,16 @@ def metrics(task: str, targets: Targets) -> list[str]:
 
 
 def scored(where: dict, of: list[str]) -> list[dict]:
-    keys = ("checkpoint", "task", "learning_rate", "seed", "evaluation", "prompt", "split")
+    keys = (
+        "source",
+        "checkpoint",
+        "task",
+        "learning_rate",
+        "seed",
+        "evaluation",
+        "prompt",
+        "split",
+    )
     names = [where[key] for key in keys]
     return [where | {"metric": m, "value": value_of(m, *names), "diverged": False} for m in of]
 
@@ -85,7 +94,11 @@ def published(targets: Targets) -> list[dict]:
 
 
 def rows_of(target: str, rows: list[dict], targets: Targets, folder: Path) -> pd.DataFrame:
-    """A target's aggregate of all `rows`."""
+    """A target's aggregate of all `rows`, as far as they are in its files."""
+    released = any("released_numbers" in f for f in targets.measurements(STUDY, target))
+    mine = getattr(targets.target(STUDY, target), "source", "ours") != "published"
+    sources = {name for name, read in (("published", released), ("ours", mine)) if read}
+    rows = [row for row in rows if row["source"] in sources]
     folder.mkdir(parents=True, exist_ok=True)
     file, output = folder / "rows.parquet", folder / "aggregate.parquet"
     measurements.write(rows, file, {})
