@@ -71,5 +71,5 @@ class StudyHours(OfStudy, Table):
             rows[f"Ours, total, {metric}"] = total.to_dict()
         order = [*columns.values(), base, preliminary, every]
         table = pd.DataFrame(rows).T.reindex(columns=order).astype(float)
-        text = table.map("{:.3g}".format, na_action="ignore").fillna("-")
+        text = table.map("{:.4g}".format, na_action="ignore").fillna("-")
         return text.rename_axis(f"Printed: A100 hours. Ours: {settings['unit']}")
