@@ -237,6 +237,15 @@ def test_one_diverged_seed_is_a_gap():
     assert math.isnan(scores[2e-6]) and scores.drop(2e-6).notna().all()
 
 
+def test_an_evaluation_that_no_suite_here_has_is_a_gap(drawn):
+    config = copy.deepcopy(PAPERS)
+    del config["benchmark_suites"][STUDY]["tasks"]["openbookqa"]
+    targets = targets_of(config)
+    assert "openbookqa" not in set(drawn("fig02_ours", ours(targets), targets).evaluation)
+    found = drawn("table5_ours", ours(targets), targets).set_index("Checkpoint")
+    assert set(found["Learned in pre-training"]) == {"-"} != set(found["Learned in fine-tuning"])
+
+
 # --- comparison -----------------------------------------------------------------------------------
 
 

@@ -6,10 +6,13 @@ where it is known. Circles are released numbers, squares (or hatched bars) ours.
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 from matplotlib.axes import Axes
 
 from overtrain.figures.drawing.axes import plt
+from overtrain.figures.titles import WIDTH
 
 MARKERS = {"published": "o", "ours": "s"}  # values of the measurements' column `source`
 HATCHES = {"published": None, "ours": "//"}
@@ -53,11 +56,12 @@ def source_handles(data: pd.DataFrame) -> list[plt.Line2D]:
 
 
 def cell_title(cell: dict, settings: dict) -> str:
-    """What is fine-tuned on and evaluated; a line each where one is a stand-in, for another."""
+    """What is fine-tuned on and evaluated; lines of each where one is a stand-in."""
     own = settings["trained_on"][cell["task"]]
     evaluation = settings["evaluations"][cell["evaluation"]]["title"]
-    between = "\n→ " if "\n" in own + evaluation else " → "
-    return between.join(title.replace("\n", " ") for title in (own, evaluation))
+    if "\n" not in own + evaluation:
+        return f"{own} → {evaluation}"
+    return "\n".join([*textwrap.wrap(own, WIDTH), *textwrap.wrap(f"→ {evaluation}", WIDTH)])
 
 
 def checkpoint_axis(axis: Axes, settings: dict) -> None:

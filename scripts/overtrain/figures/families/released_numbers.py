@@ -11,7 +11,6 @@ from overtrain.config import paths
 from overtrain.config.errors import known
 from overtrain.config.section import Distinct, Section, Text
 from overtrain.figures.kind import Catalogue, Table, Target
-from overtrain.figures.titles import stand_in_titles
 
 if TYPE_CHECKING:
     from overtrain.config.models import Checkpoint
@@ -143,17 +142,14 @@ class OfReleasedNumbers(OfStudy):
     def check(self, where: str, catalogue: Catalogue) -> None:
         super().check(where, catalogue)
         study = self.study_settings(catalogue)
-        names: dict[str, dict] = {"task": study.trained_on, "evaluation": study.evaluations}
-        sections = {"task": f"{self.study}.trained_on", "evaluation": f"{self.study}.evaluations"}
-        if self.source != "published":
-            names["task"], sections["task"] = study.ours.tuned, f"{self.study}.ours.tuned"
-            names["evaluation"] = metrics_of_ours(study, catalogue)
-            sections["evaluation"] = "the suites that are run here"
         for cell in self.named_cells():
-            for key, section in sections.items():
+            for key, section in (("task", "trained_on"), ("evaluation", "evaluations")):
                 name = getattr(cell, key)
                 if name is not None or not self.of_base:
-                    known(f"{where}: {key}", name, section, names[key])
+                    names = getattr(study, section)
+                    known(f"{where}: {key}", name, f"{self.study}.{section}", names)
+                    if key == "task" and name is not None and self.source != "published":
+                        known(f"{where}: {key}", name, f"{self.study}.ours.tuned", study.ours.tuned)
 
 
 # --- ours -----------------------------------------------------------------------------------------
@@ -212,20 +208,22 @@ def asked_of(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def our_titles(study: AmuroChar, catalogue: Catalogue) -> dict[str, Any]:
-    """Titles of our tasks and benchmarks in place of the paper's; stand-ins say for what."""
+    """Titles of our tasks and benchmarks in place of the paper's; a stand-in says for what."""
     tasks = catalogue.settings.tasks
 
-    def title(task: str) -> str:
-        return stand_in_titles([task], tasks[task].stands_for or [], catalogue)[task]
+    def title(task: str, papers: str) -> str:
+        own, *_ = tasks[task].title.splitlines()
+        original = papers.partition(" (")[0]  # without what is said of the published numbers
+        return f"{own}\n(for {original})" if tasks[task].stands_for else own
 
-    evaluations = study.plain()["evaluations"]
-    titles = {name: title(own.task) for name, own in asked_of(catalogue).items()}
-    suite = catalogue.suite_of(study.ours.model).tasks
-    titles |= {name: benchmark.title for name, benchmark in suite.items()}
-    for name, own in evaluations.items():
-        own["title"] = titles.get(name, own["title"])
-    trained_on = study.plain()["trained_on"]
-    trained_on |= {name: title(own.task) for name, own in study.ours.tuned.items()}
+    evaluations, trained_on = (study.plain()[key] for key in ("evaluations", "trained_on"))
+    for name, own in asked_of(catalogue).items():
+        if name in evaluations:
+            evaluations[name]["title"] = title(own.task, evaluations[name]["title"])
+    for name, benchmark in catalogue.suite_of(study.ours.model).tasks.items():
+        if name in evaluations:
+            evaluations[name]["title"] = benchmark.title
+    trained_on |= {n: title(own.task, trained_on[n]) for n, own in study.ours.tuned.items()}
     return {"evaluations": evaluations, "trained_on": trained_on}
 
 

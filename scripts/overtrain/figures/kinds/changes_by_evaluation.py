@@ -24,10 +24,11 @@ class ChangesByEvaluation(InCells, Figure):
 
         figure, axes = grid(1, 1)
         axis, drawn = axes[0, 0], []
-        figure.set_size_inches(1.6 * figure.get_figwidth(), 1.3 * figure.get_figheight())
         sources = by_source(with_base(as_shown(data, settings)))
         width = 0.8 / len(sources)
         titles = [cell_title(cell, settings) for cell in settings["cells"]]
+        wide, high = (2.8, 2.2) if "\n" in "".join(titles) else (1.6, 1.3)  # stand-ins say much
+        figure.set_size_inches(wide * figure.get_figwidth(), high * figure.get_figheight())
         for i, (source, pairs) in enumerate(sources.items()):
             for place, cell in enumerate(settings["cells"]):
                 shown = checkpoints_of(source, settings)
