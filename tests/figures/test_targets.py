@@ -83,6 +83,9 @@ def runs(task: str, rate: str, *files: str, recipe: str = "completion") -> set[s
 
 def test_the_base_alone_needs_no_run(config):
     assert of_ours(config, "fig02_ours") == {"tasks", "benchmarks"}
+    cells = [{"task": "mnli", "evaluation": "paws"}]  # a task may be named, and is not shown
+    config["figures"][STUDY]["fig02_ours"]["groups"] = [{"title": "one", "cells": cells}]
+    assert of_ours(config, "fig02_ours") == {"tasks"}
 
 
 def test_a_figure_of_ours_asks_for_its_own_runs_at_the_papers_rate_and_for_what_it_shows(config):
