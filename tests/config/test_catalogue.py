@@ -366,9 +366,11 @@ def test_a_visual_run_is_evaluated_about_images_first_and_is_its_own_study(confi
     own = catalogue_of(config)
     names = ("OLMo-1B", "3.1T", "llava_instructions", "llava", "lr8e-06-seed0")
     folder = "/".join(names)
-    assert own.first_evaluation(*names) == f"results/measurements/{folder}/vision.parquet"
+    file = f"results/measurements/{folder}/vision.parquet"
+    assert own.before("benchmarks", *names) == [file] and own.before("vision", *names) == []
     instruct = ("OLMo-1B", "3.1T", "tulu", "instruct", "lr1e-06-seed0")
-    assert own.first_evaluation(*instruct) == f"results/responses/{'/'.join(instruct)}.parquet"
+    file = f"results/responses/{'/'.join(instruct)}.parquet"
+    assert own.before("benchmarks", *instruct) == [file]
     studies = [own.identity("OLMo-1B", "3.1T", r)["study"] for r in ("llava", "instruct", None)]
     assert studies == ["vision", "released", "released"]
     assert [own.tuned_by(r) for r in ("llava", "instruct")] == [
