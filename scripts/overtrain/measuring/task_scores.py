@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from overtrain.measuring.prompted import Answer, Cell
 from overtrain.records.measurements import row
 from overtrain.records.provenance import seed_of
+
+if TYPE_CHECKING:
+    from overtrain.measuring.prompted import Answer, Cell
 
 ANSWERS = pa.schema(
     {
