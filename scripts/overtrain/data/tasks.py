@@ -109,9 +109,12 @@ def rows_from_packages(source: dict) -> list[dict]:
     kind "docstrings" and "functions": one piece of text a row, of `characters` from a place that
     the document's hash chooses (whole documents without it), with its package and module. kind
     "continuations": a `context` and the text that follows it among two that do not, in answer_a,
-    answer_b, answer_c; `label` is a, b or c. kind "pairs": `first` and `second`; `label` is yes if
-    the second follows the first, else no. kind "origins": `messages`, a piece on a line and the one
-    of `answers` that stands for its package, the packages in turns, and it as `dataset`.
+    answer_b, answer_c; `label` is a, b or c; and the same text on a line, cut between words, as
+    `beginning` and `following`. kind "pairs": `first` and `second`; `label` is yes if the second
+    follows the first, else no. kind "origins": `messages`, a piece on a line and the one of
+    `answers` that stands for its package, the packages in turns, and it as `dataset`. kind
+    "signatures": `signature` and `sentence`, of so many characters at most, the sentence's words
+    whole.
     """
     kind = source["kind"]
     if kind == "origins":
@@ -124,6 +127,13 @@ def rows_from_packages(source: dict) -> list[dict]:
             for package, answer in zip(source["packages"], source["answers"], strict=True)
         ]
         return [row for turn in zip(*each, strict=False) for row in turn]  # as many of each
+    if kind == "signatures":
+        pairs = [d.text.split("\n") for d in docstrings.extract(source["packages"], kind)]
+        return [
+            {"signature": signature[: source["signature"]], "sentence": words}
+            for signature, sentence in pairs
+            if (words := whole_words(sentence, source["sentence"]))
+        ]
     text_kind = "functions" if kind == "functions" else "docstrings"
     documents = docstrings.extract(source["packages"], text_kind)
     if kind in ("docstrings", "functions"):
@@ -148,8 +158,26 @@ def rows_from_packages(source: dict) -> list[dict]:
             label = draw.randrange(3)
             answers = [*others[:label], second, *others[label:]]
             row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
-            rows.append(row | {"context": first, "label": "abc"[label]})
+            row |= {"context": first, "label": "abc"[label]}
+            rows.append(row | between_words(first, second))
     return rows
+
+
+def between_words(first: str, second: str) -> dict[str, str | None]:
+    """The two parts on a line, cut where the first word of the second begins; None without one.
+
+    What a piece breaks off at its end is no word, and is left out.
+    """
+    rest, *words = second.split(" ") if second[0] != " " else ["", *second.split()]
+    beginning = " ".join((first + rest).split())
+    following = " ".join(" ".join(words[:-1]).split())
+    return {"beginning": beginning, "following": following or None}
+
+
+def whole_words(text: str, characters: int) -> str:
+    """As many words of a text as so many characters hold."""
+    cut = text[: characters + 1]
+    return cut[:characters] if len(cut) <= characters else cut.rpartition(" ")[0]
 
 
 def on_a_line(document: docstrings.Document, characters: int) -> str:
