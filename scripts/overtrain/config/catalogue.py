@@ -267,10 +267,14 @@ class Catalogue:
         named = {asked.task for asked in self.task_suite.evaluations.values()}
         return [f"results/tasks/{task}/{split}.parquet" for task in sorted(named)]
 
-    def own_validation(self, task: str) -> list[str]:
-        """The validation split that chooses a run's rate; a chat has none that is scored so."""
-        prompted = isinstance(self.settings.tasks[task], Prompted)
-        return [f"results/tasks/{task}/validation.parquet"] if prompted else []
+    def own_files(self, task: str) -> list[str]:
+        """The splits of a run's own task that choose its rate: questions, and their examples.
+
+        A chat has none that is scored so.
+        """
+        if not isinstance(self.settings.tasks[task], Prompted):
+            return []
+        return [f"results/tasks/{task}/{split}.parquet" for split in ("validation", "train")]
 
     @property
     def judge(self) -> AnyJudge:

@@ -261,9 +261,7 @@ class Bins(Section):
 class Program(Section):
     """The answer is Python; rows whose answer does not parse are left out."""
 
-    without: list[Literal["docstrings", "comments"]] = Field(
-        description="What is taken out of it"
-    )
+    without: list[Literal["docstrings", "comments"]] = Field(description="What is taken out of it")
 
 
 class Prompted(AnyKind):
