@@ -206,7 +206,8 @@ def test_a_slice_of_the_theory_holds_its_own_experiment_only(config, path, value
         ("amuro_char.evaluations.xsum.title", "X", {"tasks"} | DRAWN),
         ("amuro_char.trained_on.mnli", "M", {"tasks"} | DRAWN),
         ("amuro_char.tasks.inference.learning_rate", 2.0e-5, {"tasks"}),
-        ("amuro_char.measurements", ["ours.parquet"], set()),  # while a target shows none
+        ("amuro_char.ours.tuned.mnli.learning_rate", 2.0e-5, set()),  # of ours alone
+        ("amuro_char.hours.preliminary", 1, set()),
         ("figures.amuro_char.fig04.title", "other", {"figure"}),
         ("figures.amuro_char.fig05.title", "other", set()),
         ("figures.amuro_char.fig04.plot", "base_by_checkpoint", {"figure", "aggregate"}),

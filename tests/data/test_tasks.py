@@ -1,5 +1,6 @@
 """Tasks: every source of config.yaml as three disjoint splits, and these as tokens with loss."""
 
+import hashlib
 import json
 import string
 from collections.abc import Callable, Iterator
@@ -682,3 +683,58 @@ def test_answers_stay_whole_and_alone_have_loss(questions: list[tuple], context:
         assert everything.targets[i, : n - 1].tolist() == right.inputs[i, 1:n].tolist()
         assert everything.targets[i, n - 1] == right.targets[i, n - 1]
         assert set(everything.targets[i, n:]) <= {IGNORE}
+
+
+# --- prompted tasks -------------------------------------------------------------------------------
+
+
+def test_a_prompted_row_has_every_format_and_its_answer_in_the_default_one() -> None:
+    row = {"document": "It rained.", "summary": "Rain", "id": 1}
+    found = tasks.example_of(row, CONFIG["xsum"])
+    assert {p["format"]: p["text"] for p in found["prompts"]} == {
+        "default": "### Input: It rained. ### Summary:",
+        "input_output": "It rained.",
+        "instruction": "Please read the following text: It rained. Provide a summary:",
+    }
+    assert [m["content"] for m in found["messages"]] == [
+        "### Input: It rained. ### Summary:",
+        " Rain",
+    ]
+    assert (found["answer"], found["choices"], found["label"]) == (" Rain", None, None)
+
+
+def test_columns_take_the_names_of_templates_or_are_chosen_by_another() -> None:
+    columns = CONFIG["socialiqa"]["source"]["columns"]
+    row = {"label": "2", "answerA": "a", "answerB": "b", "answerC": "c"}
+    assert tasks.renamed(row, columns) == row | {"answer": "b"}
+    assert tasks.renamed(row | {"label": ""}, columns)["answer"] is None
+    tweet = {"Tweet": "t", "Answer": ["first", "second"], "Question": "q"}
+    columns = CONFIG["tweetqa"]["source"]["columns"]
+    own = tweet | {"context": "t", "answer": "first", "question": "q"}
+    assert tasks.renamed(tweet, columns) == own
+    assert tasks.renamed(tweet | {"Answer": []}, columns)["answer"] is None
+    line = error_line(lambda: tasks.renamed({"a": 1}, {"b": "c"}))
+    assert line == "columns.b: no column or value 'c'; the source has ['a']"
+
+
+@pytest.mark.parametrize(("score", "label"), [(0.0, 0), (2.999, 0), (3.0, 1), (5.0, 1)])
+def test_a_number_on_an_edge_is_the_next_choice(score: float, label: int) -> None:
+    row = {"sentence1": "a", "sentence2": "b", "label": score}
+    found = tasks.example_of(row, CONFIG["stsb"])
+    assert (found["label"], found["answer"]) == (label, [" no", " yes"][label])
+
+
+def test_the_rows_of_a_sample_are_the_same_on_every_machine() -> None:
+    """6,000 of 20,000 made-up articles, by their hash."""
+    source = {"document": "{} burned.", "summary": "Fire {}"}
+    rows = [{key: text.format(n) for key, text in source.items()} for n in range(20_000)]
+    chosen = tasks.split_rows(rows, CONFIG["xsum"] | {"examples": SAMPLE}, "xsum")["train"]
+    assert len(chosen) == SAMPLE["train"] == CONFIG["xsum"]["examples"]["train"]
+    answers = "".join(row["answer"] for row in chosen)
+    assert hashlib.sha256(answers.encode()).hexdigest()[:16] == "8364cb70fe4fab0c"
+    again = tasks.split_rows(rows, CONFIG["xsum"] | {"examples": SAMPLE}, "xsum")["train"]
+    other = tasks.split_rows(rows, CONFIG["xsum"] | {"examples": SAMPLE}, "other")["train"]
+    assert again == chosen != other
+
+
+SAMPLE = {"train": 6000, "validation": 500, "test": 500}

@@ -124,6 +124,8 @@ def check_study(where: str, study: AmuroChar, settings: Settings) -> None:
         for key in ("in_domain", "out_of_domain"):
             for value in getattr(task, key):
                 known(f"{own}.{key}", value, f"{where}.evaluations", study.evaluations)
+    for name in study.hours.tuned:
+        known(f"{where}.hours.tuned", name, f"{where}.trained_on", study.trained_on)
     known(f"{where}.ours.model", study.ours.model, "models", settings.models)
     if not isinstance(settings.models[study.ours.model], ReleasedModel):
         raise PipelineError(f"{where}.ours.model is {study.ours.model!r}, which has no `hub`")

@@ -15,7 +15,8 @@ fractions, as are `accuracy_plus`, `precision`, `recall`, `yes_ratio` and `f1` (
 `half_curvature` is in nats for gamma (or lambda) 1, `slope` for lambda 1, `loss_change` in the unit
 of its loss; losses, singular values and distances of linear networks have no unit; `inflection` is
 a number of features, and `progress` the share of a feature's way from pre-training's to
-fine-tuning's.
+fine-tuning's. `gpu_hours_expected` and `gpu_hours_spent` are of `n` jobs together, core-hours where
+they run without a GPU; their `evaluation` is training or evaluation.
 """
 
 from __future__ import annotations
