@@ -415,7 +415,8 @@ def test_signatures_and_first_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("characters", "words"), [(3, ""), (4, "some"), (8, "some"), (9, "some text"), (20, "some text")]
+    ("characters", "words"),
+    [(3, ""), (4, "some"), (8, "some"), (9, "some text"), (20, "some text")],
 )
 def test_whole_words(characters: int, words: str) -> None:
     assert tasks.whole_words("some text", characters) == words

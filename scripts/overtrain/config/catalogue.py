@@ -42,7 +42,7 @@ def copies_of(source: str, numbers: ReleasedNumbers) -> Path | None:
     return None
 
 
-# What runs of released models are measured on, by study: a chain, since their weights are temporary.
+# What runs of released models are measured on, by study: a chain, as their weights are temporary.
 EVALUATIONS = {
     "released": ("responses", "benchmarks", "c4"),
     "vision": ("vision", "benchmarks", "c4"),
@@ -138,7 +138,7 @@ class Catalogue:
         return one_of(getattr(self.settings, section))
 
     def runs_of(self, study: str) -> str:
-        """A regular expression for the names of recipes of conversations whose runs are a study's."""
+        """A regular expression for the names of recipes of conversations with runs of a study."""
         own = self.settings.instruction_recipes.items()
         return one_of(name for name, recipe in own if recipe.study == study)
 

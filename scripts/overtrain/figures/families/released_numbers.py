@@ -163,7 +163,7 @@ def files_of_runs(
     asked: tasks, benchmarks. Held-out text is the last link of a run's chain and always among them:
     after it the weights are given up.
     """
-    every = rate == "validation" and catalogue.own_validation(own.task)
+    every = rate == "validation" and catalogue.own_files(own.task)
     names = {*asked, "tasks"} if every else {*asked}  # the validation stands among the tasks
     files = [name for name in ("tasks", "benchmarks", "c4") if name in names | {"c4"}]
     return [
@@ -178,7 +178,7 @@ def of_ours(study: AmuroChar, rate: str, catalogue: Catalogue) -> dict:
     """What `studies.amuro_char.as_shown` needs to know of our rows, and their scale."""
     tuned = {}
     for name, own in study.ours.tuned.items():
-        metric = metric_of(own.task, catalogue) if catalogue.own_validation(own.task) else None
+        metric = metric_of(own.task, catalogue) if catalogue.own_files(own.task) else None
         tuned[name] = own.plain() | {"validation": metric}
     points = [point.name for point in catalogue.checkpoints(study.ours.model)]
     return {

@@ -23,7 +23,7 @@ class ChosenRates(OfStudy, Table):
             file
             for point in catalogue.checkpoints(ours.model)
             for own in ours.tuned.values()
-            if catalogue.own_validation(own.task)
+            if catalogue.own_files(own.task)
             for file in files_of_runs(point, own, "validation", [], catalogue)
         ]
 
