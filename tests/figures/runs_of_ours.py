@@ -34,7 +34,7 @@ def ours(targets: Targets) -> list[dict]:
                 run = where | its | {"selection": "last", "task": tuned.task}
                 run |= {"recipe": tuned.recipe}
                 rows += scores(run, tuned.task, targets)
-                if catalogue.own_validation(tuned.task):
+                if catalogue.own_files(tuned.task):
                     validation = {"evaluation": "id", "split": "validation", "prompt": "default"}
                     rows += scored(run | validation | {"shots": 4}, metrics(tuned.task, targets))
     return rows

@@ -288,6 +288,9 @@ class Program(Section):
     """The answer is Python; rows whose answer does not parse are left out."""
 
     without: list[Literal["docstrings", "comments"]] = Field(description="What is taken out of it")
+    begins: Literal["question", "answer"] = Field(
+        default="answer", description="Where the program does: a question may be a signature"
+    )
 
 
 class Prompted(AnyKind):

@@ -1,4 +1,4 @@
-"""Embedded text: the docstrings, and the functions, of the installed packages.
+"""Embedded text: docstrings, functions, and what functions say first, of the installed packages.
 
 The lock pins the packages, so this is the same real text on every machine, without a download.
 Files are parsed, never imported; only bodies that can hold a definition are visited, since a walk
@@ -36,6 +36,7 @@ FOLD = str.maketrans(
     }
 )
 QUOTES = re.compile("\"\"\"|'''")
+SENTENCE_END = re.compile(r"\.\s")
 OUTSIDE = re.compile(r"[^\n -~]+")
 
 
@@ -61,7 +62,9 @@ def fold(text: str) -> str:
 def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> list[Document]:
     """Documents of `packages` (import names, dotted for a part), without repeats, by their hash.
 
-    kind: "docstrings" (200 characters or more) or "functions" (source without its docstring).
+    kind: "docstrings" (200 characters or more), "functions" (source without its docstring) or
+    "signatures" (a function's name and parameters on one line, on a second one the first sentence
+    of its docstring).
     """
     root = Path(sysconfig.get_paths()["purelib"])
     files = []
@@ -72,7 +75,7 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
                 f"{package}: no Python files under {package}/; is it in the environment?"
             )
         files += found
-    read = partial(read_docstrings if kind == "docstrings" else read_functions, root=root)
+    read = partial(READERS[kind], root=root)
     if workers > 1:
         with pool(workers) as processes:
             parts = list(processes.map(read, files, chunksize=32))
@@ -149,3 +152,30 @@ def read_functions(path: Path, root: Path) -> list[Document]:
         if len(text) >= MINIMUM:
             documents.append(Document(place[0], ".".join(place[1:]), text))
     return documents
+
+
+def read_signatures(path: Path, root: Path) -> list[Document]:
+    place = path.relative_to(root).with_suffix("").parts
+    _, tree = parse(path, QUOTES)
+    documents = []
+    for node in definitions(tree) if tree else []:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if sentence := first_sentence(fold(docstring_of(node) or "")):
+            names = [a.arg for a in node.args.args if a.arg not in ("self", "cls")]
+            text = fold(f"{node.name}({', '.join(names)})") + f"\n{sentence}"
+            documents.append(Document(place[0], ".".join(place[1:]), text))
+    return documents
+
+
+def first_sentence(text: str) -> str:
+    """What a docstring says first, on one line: up to a full stop or an empty line."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return SENTENCE_END.split(paragraph)[0].removesuffix(".")
+
+
+READERS = {
+    "docstrings": read_docstrings,
+    "functions": read_functions,
+    "signatures": read_signatures,
+}
