@@ -16,9 +16,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from overtrain.data.programs import docstrings, parse, tokens
-from overtrain.records.measurements import row
+from overtrain.data.tasks import read_split
+from overtrain.model import chat
+from overtrain.model.losses import language_modelling
+from overtrain.model.memory import Room
+from overtrain.model.released import STEPS, Released, load_model
+from overtrain.records.measurements import loss_rows, row
 
-STEPS = "steps"  # in a run's folder: a model's folder for each step at which its weights were kept
 QUOTES = ('"""', "'''")
 ANSWERS = pa.schema(
     {
@@ -58,14 +62,20 @@ def candidates(text: str) -> Iterator[str]:
         yield "\n".join(lines[:last])
 
 
-def score_rows(read: list[Program | None], identity: dict) -> list[dict]:
+def read_all(prompts: list[str], said: list[str], begins: str) -> list[Program | None]:
+    """What the programs hold that a model wrote; begins: where they do, question or answer."""
+    before = prompts if begins == "question" else [""] * len(prompts)
+    return [read(prompt + answer) for prompt, answer in zip(before, said, strict=True)]
+
+
+def score_rows(found: list[Program | None], identity: dict) -> list[dict]:
     """Measurement rows: shares of the programs that parse, and how many do not.
 
     `stderr` is that of a share, sqrt(p (1 - p) / n).
     """
     own = identity | {"evaluation": "programs", "split": "test"}
-    whole = [program for program in read if program is not None]
-    rows = [row(own, "unparsed", len(read) - len(whole), n=len(read))]
+    whole = [program for program in found if program is not None]
+    rows = [row(own, "unparsed", len(found) - len(whole), n=len(found))]
     for metric in ("docstring", "comment"):
         held, n = sum(getattr(program, metric) for program in whole), len(whole)
         share = held / n if n else math.nan
@@ -75,10 +85,39 @@ def score_rows(read: list[Program | None], identity: dict) -> list[dict]:
 
 
 def diverged_rows(questions: int, identity: dict) -> list[dict]:
-    """The same of a run without weights."""
+    """The same, and the loss, of a run without weights."""
     own = identity | {"evaluation": "programs", "split": "test"}
     metrics = ("unparsed", "docstring_share", "comment_share")
-    return [row(own, metric, math.nan, n=questions) for metric in metrics]
+    lost = [row(own, metric, math.nan, n=questions) for metric in metrics]
+    validation = identity | {"evaluation": "id", "split": "validation"}
+    return lost + loss_rows(validation, math.nan, math.nan, 0)
+
+
+def validation_rows(
+    weights: Path, task: Path, config: dict, room: Room, identity: dict
+) -> list[dict]:
+    """Loss on the answers of the validation split, by which the learning rate is chosen.
+
+    config: template and max_length, in which the answers stand as in training.
+    """
+    tokenizer = chat.load_tokenizer(weights, config["template"])
+    messages = [row["messages"] for row in read_split(task, "validation", "prompted")]
+    ids, labels, _ = chat.encode(messages, tokenizer, config["max_length"])
+    model = Released(load_model(weights).to(room.device))
+    text = chat.padded(ids, labels, tokenizer.pad_token_id)
+    score = language_modelling(model, text, model.batch_tokens(room.batch_tokens))
+    return score.rows(identity | {"evaluation": "id", "split": "validation"}, 0)
+
+
+def answer_rows(
+    prompts: list[str], said: list[str], found: list[Program | None], step: int | None
+) -> list[dict]:
+    """Rows of ANSWERS."""
+    return [
+        {"step": step, "question": question, "answer": answer}
+        | ({"docstring": own.docstring, "comment": own.comment} if own else {})
+        for question, answer, own in zip(prompts, said, found, strict=True)
+    ]
 
 
 def weights_of(run: Path) -> Iterator[tuple[dict, Path]]:

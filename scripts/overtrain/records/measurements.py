@@ -52,7 +52,8 @@ SCHEMA = pa.schema(
         "shots": pa.int64(),
         "prompt": pa.string(),
         "epoch": pa.int64(),
-        # base, best (epoch on validation), last (epoch), noise, interpolated (base + lambda x a
+        "step": pa.int64(),  # of training, after which the weights were kept
+        # base, best (epoch on validation), last (epoch), snapshot (after `step`), noise, interpolated (base + lambda x a
         # direction: noise, or a run's change), reference (the run that win rates compare with);
         # theory: simulated, closed_form
         "selection": pa.string(),
