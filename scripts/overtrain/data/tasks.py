@@ -145,7 +145,7 @@ def rows_from_packages(source: dict) -> list[dict]:
     cuts = [piece(d, before + after) for d in documents]
     parts = [(cut[:before], cut[before:]) for cut in cuts if len(cut) == before + after]
     seconds = sorted({second for _, second in parts})
-    rows = []
+    rows: list[dict] = []
     for first, second in parts:
         draw = random.Random(seed_of(kind, first, second))
         # Three different texts of which one follows: repeated phrases would make two right answers.
@@ -159,7 +159,7 @@ def rows_from_packages(source: dict) -> list[dict]:
             answers = [*others[:label], second, *others[label:]]
             row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
             row |= {"context": first, "label": "abc"[label]}
-            rows.append(row | between_words(first, second))
+            rows.append({**row, **between_words(first, second)})
     return rows
 
 
