@@ -180,11 +180,11 @@ def test_a_better_base_is_a_worse_language_model_once_it_sees(sees: pd.DataFrame
 @pytest.mark.parametrize(
     ("task", "evaluation", "metric", "more"),
     [
-        ("sentence_of_signature", "xsum", "rouge_l", 0.1),  # 0.04 and 0.23
+        ("sentence_of_signature", "xsum", "rouge_l", 0.1),  # 0.04 and 0.23, mostly "Returns"
         ("field_of_docstring", "mnli_matched", "accuracy", 0.08),  # 0.38 and 0.59
     ],
 )
-def test_a_stand_in_of_prompted_tasks_is_learned(
+def test_tuning_on_a_prompted_stand_in_raises_its_score(
     demo: Path, task: str, evaluation: str, metric: str, more: float
 ) -> None:
     folder = "results/measurements/OLMo-10K-steps/3.37M"

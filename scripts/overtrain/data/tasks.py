@@ -173,7 +173,7 @@ def rows_from_packages(source: dict) -> list[dict]:
             answers = [*others[:label], second, *others[label:]]
             row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
             row |= {"context": first, "label": "abc"[label]}
-            rows.append(row | between_words(first, second))
+            rows.append({**row, **between_words(first, second)})
     return rows
 
 
