@@ -1,4 +1,4 @@
-"""Rules evaluate_programs(_base): what programs a run, or its base, writes, and how well it learned."""
+"""Rules evaluate_programs(_base): the programs that a run, or its base, writes; its loss."""
 
 import pyarrow as pa
 

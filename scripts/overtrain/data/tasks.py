@@ -128,7 +128,8 @@ def rows_from_packages(source: dict) -> list[dict]:
     follows the first, else no. kind "origins": `messages`, a piece on a line and the one of
     `answers` that stands for its package, the packages in turns, and it as `dataset`. kind
     "signatures": `signature` and `sentence`, of so many characters at most, the sentence's words
-    whole.
+    whole. kind "documented_functions": `signature`, and the `body` that follows it, a docstring of
+    few words and more than that; both of so many characters at most, the body's lines whole.
     """
     kind = source["kind"]
     if kind == "origins":
@@ -146,7 +147,16 @@ def rows_from_packages(source: dict) -> list[dict]:
         return [
             {"signature": signature[: source["signature"]], "sentence": words}
             for signature, sentence in pairs
-            if (words := whole_words(sentence, source["sentence"]))
+            if (words := docstrings.whole_words(sentence, source["sentence"]))
+        ]
+    if kind == "documented_functions":
+        found = docstrings.extract(source["packages"], kind)
+        parts = [docstrings.signature_and_body(document.text) for document in found]
+        return [
+            {"signature": signature, "body": own}
+            for signature, body in parts
+            if len(signature) <= source["signature"]
+            and docstrings.BODY in (own := docstrings.whole_lines(body, source["body"]))
         ]
     text_kind = "functions" if kind == "functions" else "docstrings"
     documents = docstrings.extract(source["packages"], text_kind)
@@ -186,12 +196,6 @@ def between_words(first: str, second: str) -> dict[str, str | None]:
     beginning = " ".join((first + rest).split())
     following = " ".join(" ".join(words[:-1]).split())
     return {"beginning": beginning, "following": following or None}
-
-
-def whole_words(text: str, characters: int) -> str:
-    """As many words of a text as so many characters hold."""
-    cut = text[: characters + 1]
-    return cut[:characters] if len(cut) <= characters else cut.rpartition(" ")[0]
 
 
 def on_a_line(document: docstrings.Document, characters: int) -> str:

@@ -27,6 +27,8 @@ STAGES = {
     "evaluate_vision": "evaluate_vision",
     "evaluate_task_base": "benchmarks",
     "evaluate_task": "benchmarks",
+    "evaluate_programs_base": "generate",
+    "evaluate_programs": "generate",
     "evaluate_benchmarks_base": "benchmarks",
     "evaluate_benchmarks": "benchmarks",
     "evaluate_c4_base": "benchmarks",
@@ -39,6 +41,7 @@ FOLLOWERS = {
     "generate_responses": ("evaluate_benchmarks", "evaluate_c4_instruct"),
     "evaluate_vision": ("evaluate_benchmarks", "evaluate_c4_instruct"),
     "evaluate_task": ("evaluate_benchmarks", "evaluate_c4_instruct"),
+    "evaluate_programs": ("evaluate_c4_instruct",),
 }
 FOLLOWING = {rule for rules in FOLLOWERS.values() for rule in rules}
 
@@ -51,6 +54,7 @@ OF_TUNED = {
     **dict.fromkeys(("align_projector", "finetune_vision", "evaluate_vision"), ("vision",)),
     **dict.fromkeys(("generate_responses", "evaluate_alpaca"), ("released",)),
     "evaluate_task": ("amuro_char",),
+    **dict.fromkeys(("evaluate_programs", "evaluate_programs_base"), ("docstrings",)),
     "evaluate_benchmarks": ("released", "amuro_char"),
     "finetune_instruct": ("released", "amuro_char", "docstrings"),
     "evaluate_c4_instruct": ("released", "amuro_char", "docstrings"),

@@ -273,7 +273,9 @@ def finetune_instruct(catalogue: Catalogue, names: Wildcards) -> Work:
     recipe = catalogue.settings.instruction_recipes[names.recipe]
     task, size = catalogue.settings.tasks[names.task], released(catalogue, names.model)
     length = min(task.tokens, recipe.max_length)
-    return tuned(catalogue, names, "finetune_instruct", length * size.recomputed(length))
+    work = tuned(catalogue, names, "finetune_instruct", length * size.recomputed(length))
+    kept = len(recipe.snapshots or ()) * FLOAT32 * size.weights
+    return replace(work, temporary=work.temporary + kept, scratch=work.scratch + kept)
 
 
 @of("align_projector")
@@ -367,6 +369,27 @@ def evaluate_task(catalogue: Catalogue, names: Wildcards) -> Work:
         layers=0 if several else steps * size.layers,
         moved=FLOAT32 * size.weights,
         waits=waiting(names, size),
+    )
+
+
+@of("evaluate_programs", "evaluate_programs_base")
+def evaluate_programs(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Programs by transformers, step by step, of each of a run's weights; their validation loss."""
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    asked, task = catalogue.settings.evaluations.programs, catalogue.prompted(names.task)
+    recipe = catalogue.settings.instruction_recipes[names.recipe]
+    weights = 1 + (len(recipe.snapshots or ()) if hasattr(names, "run") else 0)
+    count = min(task.examples.test, asked.questions)
+    steps = weights * -(-count // asked.batch_size) * task.new_tokens
+    cache = asked.batch_size * ANSWERED * task.new_tokens * size.cache()
+    return Work(
+        kind="decoding",
+        model=own.size,
+        flops=weights * task.examples.validation * task.tokens * size.forward(task.tokens),
+        decoded=steps * (BFLOAT16 * size.weights + cache),
+        layers=steps * size.layers,
+        moved=2 * weights * FLOAT32 * size.weights,
+        waits=waiting(names, size) * weights,
     )
 
 

@@ -17,7 +17,9 @@ fractions, as are `accuracy_plus`, `precision`, `recall`, `yes_ratio` and `f1` (
 of its loss; losses, singular values and distances of linear networks have no unit; `inflection` is
 a number of features, and `progress` the share of a feature's way from pre-training's to
 fine-tuning's. `gpu_hours_expected` and `gpu_hours_spent` are of `n` jobs together, core-hours where
-they run without a GPU; their `evaluation` is training or evaluation.
+they run without a GPU; their `evaluation` is training or evaluation. Of programs that a model
+writes, `docstring_share` and `comment_share` are fractions of those that parse, and `unparsed` is
+the count of the others.
 """
 
 from __future__ import annotations
@@ -53,12 +55,12 @@ SCHEMA = pa.schema(
         "prompt": pa.string(),
         "epoch": pa.int64(),
         "step": pa.int64(),  # of training, after which the weights were kept
-        # base, best (epoch on validation), last (epoch), snapshot (after `step`), noise, interpolated (base + lambda x a
-        # direction: noise, or a run's change), reference (the run that win rates compare with);
-        # theory: simulated, closed_form
+        # base, best (epoch on validation), last (epoch), snapshot (after `step`), noise,
+        # interpolated (base + lambda x a direction: noise, or a run's change), reference (the run
+        # that win rates compare with); theory: simulated, closed_form
         "selection": pa.string(),
-        # c4, id, training, alpaca, vlm (the mean of vision-language benchmarks), or a benchmark's
-        # name; theory: pretraining, fine_tuning
+        # c4, id, training, alpaca, vlm (the mean of vision-language benchmarks), programs, or the
+        # name of a benchmark or of a prompted task; theory: pretraining, fine_tuning
         "evaluation": pa.string(),
         "metric": pa.string(),
         "split": pa.string(),  # alpaca, vision: all prompts or questions, or the even or odd ones
