@@ -10,6 +10,7 @@ import ast
 import io
 import tokenize
 
+ALL = ["docstrings", "comments"]  # that may be taken out
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -38,13 +39,16 @@ def without(source: str, what: list[str]) -> str | None:
 
     A body that was only a docstring becomes `pass`.
     """
-    if (tree := parse(source)) is None:
-        return None
-    if "docstrings" in what:
+    source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    tree = parse(source)
+    # A second string becomes the docstring when the first is gone.
+    while tree and "docstrings" in what and docstrings(tree):
         source = without_docstrings(source, tree)
-    if "comments" in what:
+        tree = parse(source)
+    if tree and "comments" in what:
         source = without_comments(source)
-    return source if parse(source) else None
+        tree = parse(source)
+    return source if tree else None
 
 
 def without_docstrings(source: str, tree: ast.Module) -> str:

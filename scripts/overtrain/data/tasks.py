@@ -259,12 +259,18 @@ def prompted(row: dict, task: dict) -> dict | None:
 
 
 def program_of(question: str, answer: str, program: dict) -> str | None:
-    """An answer without what is taken out of programs; None if it is none, or nothing is left."""
+    """An answer without what is taken out of programs.
+
+    None if it is none, or if nothing is left when all is taken out: so that the same rows are left
+    out whatever is.
+    """
     before = question if program["begins"] == "question" else ""
-    whole = programs.without(before + answer, program["without"])
-    if whole is None or not whole.startswith(before):
+    bare, whole = (
+        programs.without(before + answer, what) for what in (programs.ALL, program["without"])
+    )
+    if bare is None or whole is None or not whole.startswith(before):
         return None
-    return whole[len(before) :].strip() or None
+    return whole[len(before) :].strip() if bare[len(before) :].strip() else None
 
 
 def label_of(row: dict, label: dict) -> int:
@@ -317,7 +323,9 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
         for example in source:
             if len(chosen) == task["examples"][split]:
                 break
-            key = hashlib.sha256(repr(sorted(example.items())).encode()).hexdigest()
+            # Of programs each question once: what is taken out of two may make them one.
+            whole = example["messages"][0] if "program" in task else example
+            key = hashlib.sha256(repr(sorted(whole.items())).encode()).hexdigest()
             if key not in seen:
                 seen.add(key)
                 chosen.append(example)

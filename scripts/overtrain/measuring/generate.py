@@ -66,7 +66,8 @@ def fitting(tokenizer: Tokenizer, prompts: list[str], room: int, folder: Path) -
     if overhead >= room:
         raise PipelineError(
             f"{folder}: a context with room for {room} tokens of a prompt, of which the chat "
-            f"template takes {overhead}; lower evaluations.alpaca.max_new_tokens"
+            f"template takes {overhead}; lower evaluations.alpaca.max_new_tokens, or new_tokens "
+            "of the task that is asked"
         )
     long = [place for place, text in enumerate(rendered) if length(text) > room]
     for place in long:

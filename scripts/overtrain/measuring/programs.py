@@ -7,6 +7,7 @@ no Python even so is counted as `unparsed` and is in no share.
 
 from __future__ import annotations
 
+import ast
 import math
 import tokenize
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from overtrain.data.programs import docstrings, parse, tokens
+from overtrain.data.programs import parse, tokens
 from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.losses import language_modelling
@@ -23,7 +24,7 @@ from overtrain.model.memory import Room
 from overtrain.model.released import STEPS, Released, load_model
 from overtrain.records.measurements import loss_rows, row
 
-QUOTES = ('"""', "'''")
+ENDS = ('"""', "'''", '"', "'", '""', "''")  # what a string may lack that was cut
 ANSWERS = pa.schema(
     {
         "step": pa.int64(),  # of the weights that answered; null: the last, or a base model's
@@ -37,26 +38,33 @@ ANSWERS = pa.schema(
 
 @dataclass(frozen=True)
 class Program:
-    """What a program holds."""
+    """docstring: whether its first function has one; comment: whether there is any."""
 
     docstring: bool
     comment: bool
 
 
 def read(text: str) -> Program | None:
-    """What the program in a text holds; None if it is none."""
+    """What the program in a text holds; None if it is none, or has no function."""
     for candidate in candidates(text):
-        if (tree := parse(candidate)) is not None and tree.body:
+        if (tree := parse(candidate)) is not None and (function := first_function(tree)):
             comments = any(token.type == tokenize.COMMENT for token in tokens(candidate))
-            return Program(bool(docstrings(tree)), comments)
+            return Program(ast.get_docstring(function) is not None, comments)
     return None
+
+
+def first_function(tree: ast.Module) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The one that begins first."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return min(found, key=lambda node: node.lineno, default=None)
 
 
 def candidates(text: str) -> Iterator[str]:
     """A text as it is; with a string closed that was cut; without its last lines, one by one."""
     yield text
-    for quotes in QUOTES:
-        yield text + quotes
+    for end in ENDS:
+        yield text.rstrip("\\") + end
     lines = text.split("\n")
     for last in range(len(lines) - 1, 0, -1):
         yield "\n".join(lines[:last])
