@@ -21,6 +21,7 @@ from overtrain import PipelineError
 from overtrain.config.files import check_profile, load
 from overtrain.planning import calibration
 from overtrain.planning.asked import Ask
+from overtrain.planning.hours import Hours
 
 try:
     from overtrain.configuration import checked  # finds the kinds of figures, and may refuse one
@@ -63,7 +64,7 @@ if "SLURM_JOB_ID" in os.environ:
 # In the order data flows.
 for stage in """
     sources corpora tasks download encoders pretrain finetune finetune_instruct finetune_vision evaluate alpaca
-    evaluate_vision evaluate_task evaluate_programs benchmarks perturb interpolate theory released_numbers aggregate draw
+    evaluate_vision evaluate_task evaluate_programs benchmarks perturb interpolate theory released_numbers hours aggregate draw
     """.split():
 
     include: f"rules/{stage}.smk"

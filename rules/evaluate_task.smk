@@ -33,7 +33,7 @@ use rule evaluate_task_base as evaluate_task with:
         model=rules.finetune_instruct.output.model,
         questions=catalogue.asked_files("test"),
         examples=catalogue.asked_files("train"),
-        validation=lambda wildcards: catalogue.own_validation(wildcards.task),
+        own=lambda wildcards: catalogue.own_files(wildcards.task),
     output:
         measurements="results/measurements/{model}/{checkpoint}/{task}/{recipe}/{run}/tasks.parquet",
         answers="results/answers/{model}/{checkpoint}/{task}/{recipe}/{run}.parquet",

@@ -1,4 +1,4 @@
-"""Rule build_corpus: token shards of embedded docstrings, or of a hub data set's parts."""
+"""Rule build_corpus: token shards of embedded text, or of a hub data set's parts."""
 
 import shutil
 
@@ -8,8 +8,8 @@ from overtrain.records.provenance import write_json
 
 with Job(snakemake) as job:
     config, folder = job.slice, job.output.corpus
-    if config["kind"] == "docstrings":
-        manifest = corpora.build_from_docstrings(config, folder, job.threads)
+    if config["kind"] != "hub":
+        manifest = corpora.build_from_packages(config, folder, job.threads)
     else:
         manifest = parts.assemble(config, job.input.shards, folder)
     write_json(folder / "provenance.json", job.origin({"corpus": manifest["sha256"]}))

@@ -28,7 +28,7 @@ from overtrain import PipelineError
 from overtrain.hub.client import stay_offline
 from overtrain.records import kept
 from overtrain.records.locks import exclusive
-from overtrain.records.provenance import hash_of, provenance, remove_partials
+from overtrain.records.provenance import hash_of, hash_of_all, provenance, remove_partials
 
 if TYPE_CHECKING:
     import torch
@@ -112,13 +112,17 @@ class Job:
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """Of every named input that is one file, or a folder that says what is in it."""
-        found = {}
+        """Of every named input that is a file, a folder that says what is in it, or several."""
+        found: dict[str, str | None] = {}
         for name, path in vars(self.input).items():
-            if isinstance(path, Path) and name != "after":  # which only says when
-                # Weights of runs are many GB, or none: their provenance says what they are.
-                of_runs = name == "runs" or (name == "model" and self.wildcards.get("run"))
-                found[name] = hash_of(path / "provenance.json" if of_runs else path)
+            if name == "after":  # which only says when
+                continue
+            if isinstance(path, list):
+                found[name] = hash_of_all(path)
+                continue
+            # Weights of runs are many GB, or none: their provenance says what they are.
+            of_runs = name == "runs" or (name == "model" and self.wildcards.get("run"))
+            found[name] = hash_of(path / "provenance.json" if of_runs else path)
         return {name: digest for name, digest in found.items() if digest}
 
     @property

@@ -206,7 +206,8 @@ def test_a_slice_of_the_theory_holds_its_own_experiment_only(config, path, value
         ("amuro_char.evaluations.xsum.title", "X", {"tasks"} | DRAWN),
         ("amuro_char.trained_on.mnli", "M", {"tasks"} | DRAWN),
         ("amuro_char.tasks.inference.learning_rate", 2.0e-5, {"tasks"}),
-        ("amuro_char.measurements", ["ours.parquet"], set()),  # while a target shows none
+        ("amuro_char.ours.tuned.mnli.learning_rate", 2.0e-5, set()),  # of ours alone
+        ("amuro_char.hours.preliminary", 1, set()),
         ("figures.amuro_char.fig04.title", "other", {"figure"}),
         ("figures.amuro_char.fig05.title", "other", set()),
         ("figures.amuro_char.fig04.plot", "base_by_checkpoint", {"figure", "aggregate"}),
@@ -365,9 +366,11 @@ def test_a_visual_run_is_evaluated_about_images_first_and_is_its_own_study(confi
     own = catalogue_of(config)
     names = ("OLMo-1B", "3.1T", "llava_instructions", "llava", "lr8e-06-seed0")
     folder = "/".join(names)
-    assert own.first_evaluation(*names) == f"results/measurements/{folder}/vision.parquet"
+    file = f"results/measurements/{folder}/vision.parquet"
+    assert own.before("benchmarks", *names) == [file] and own.before("vision", *names) == []
     instruct = ("OLMo-1B", "3.1T", "tulu", "instruct", "lr1e-06-seed0")
-    assert own.first_evaluation(*instruct) == f"results/responses/{'/'.join(instruct)}.parquet"
+    file = f"results/responses/{'/'.join(instruct)}.parquet"
+    assert own.before("benchmarks", *instruct) == [file]
     studies = [own.identity("OLMo-1B", "3.1T", r)["study"] for r in ("llava", "instruct", None)]
     assert studies == ["vision", "released", "released"]
     assert [own.tuned_by(r) for r in ("llava", "instruct")] == [

@@ -42,10 +42,9 @@ def test_released_numbers_under_another_name_have_no_reader():
     assert text.startswith("released_numbers.amuro has no reader; did you mean 'amuro_char'")
 
 
-def test_numbers_of_ours_may_be_shown_once_there_are_some():
-    config = changed("figures/amuro_char/fig03/source", "both")
-    config["amuro_char"]["measurements"] = ["results/measurements/ours.parquet"]
-    checked(config)
+@pytest.mark.parametrize("source", ["ours", "both"])
+def test_numbers_of_ours_may_be_shown_of_what_is_run_here(source):
+    checked(changed("figures/amuro_char/fig03/source", source))
 
 
 def test_studies_are_sections_with_released_numbers_that_the_library_reads():

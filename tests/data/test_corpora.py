@@ -57,7 +57,7 @@ def error_line(action: Callable) -> str:
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpora") / "pydoc"
-    corpora.build_from_docstrings(DOCSTRINGS, folder, workers=1)
+    corpora.build_from_packages(DOCSTRINGS, folder, workers=1)
     return folder
 
 
@@ -101,14 +101,14 @@ def test_tokenizer_learns_from_the_training_split_alone(embedded: Path) -> None:
 
 
 def test_second_build_has_the_same_bytes(embedded: Path, tmp_path: Path) -> None:
-    corpora.build_from_docstrings(DOCSTRINGS, tmp_path / "pydoc", workers=2)
+    corpora.build_from_packages(DOCSTRINGS, tmp_path / "pydoc", workers=2)
     assert contents(tmp_path / "pydoc") == contents(embedded)
     assert [path.name for path in tmp_path.iterdir()] == ["pydoc"]
 
 
 def test_characters(tmp_path: Path) -> None:
     config = DOCSTRINGS | {"tokenizer": {"kind": "characters"}}
-    manifest = corpora.build_from_docstrings(config, tmp_path / "pydoc", workers=1)
+    manifest = corpora.build_from_packages(config, tmp_path / "pydoc", workers=1)
     texts = [document.text for document in extract(["fsspec"])]
     kept = "".join(text + "\n" for text in texts if not is_held_out(text, 8))
     ids = np.fromfile(tmp_path / "pydoc/train-00000.bin", dtype="<u2")
@@ -118,7 +118,7 @@ def test_characters(tmp_path: Path) -> None:
 
 def test_empty_split_is_named(tmp_path: Path) -> None:
     config = DOCSTRINGS | {"held_out": 10**12}
-    line = error_line(lambda: corpora.build_from_docstrings(config, tmp_path / "pydoc", 1))
+    line = error_line(lambda: corpora.build_from_packages(config, tmp_path / "pydoc", 1))
     assert "the held_out split is empty" in line
     assert list(tmp_path.iterdir()) == []  # nothing half-written stays
 
@@ -175,7 +175,7 @@ def test_what_the_disk_does_not_hold_is_found_when_it_is_written(
             path.write_bytes(content)
 
     monkeypatch.setattr(os, "fsync", lose)
-    line = error_line(lambda: corpora.build_from_docstrings(DOCSTRINGS, tmp_path / "pydoc", 1))
+    line = error_line(lambda: corpora.build_from_packages(DOCSTRINGS, tmp_path / "pydoc", 1))
     assert "held_out-00000.bin: the disk does not hold what was written to it (SHA-256 " in line
     assert list(tmp_path.iterdir()) == []
 

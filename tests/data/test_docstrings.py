@@ -138,6 +138,35 @@ def test_functions_need_no_docstring_in_their_file(root: Path) -> None:
     assert document.text == f"def f():\n{body}"
 
 
+def test_signatures_have_names_and_the_first_sentence(root: Path) -> None:
+    (root / "fake/signed.py").write_text(
+        textwrap.dedent('''
+        class Thing:
+            """No function."""
+
+            def method(self, first, second=2, *rest, key=None):
+                """
+                Say what it
+                does. Then more.
+
+                A second paragraph.
+                """
+
+        async def without_stop():
+            """Returns 1.5 of them
+
+            Or more."""
+
+        def undocumented(a): pass
+        ''')
+    )
+    texts = {d.text for d in extract(["fake"], "signatures") if d.module == "signed"}
+    assert texts == {
+        "method(first, second)\nSay what it does",
+        "without_stop()\nReturns 1.5 of them",
+    }
+
+
 def test_real_package() -> None:
     texts = [document.text for document in extract(["fsspec"])]
     assert len(set(texts)) == len(texts)

@@ -1,5 +1,6 @@
 """Tasks: every source of config.yaml as three disjoint splits, and these as tokens with loss."""
 
+import hashlib
 import json
 import re
 import string
@@ -532,12 +533,48 @@ def test_continuations_have_one_right_answer() -> None:
         assert right == [row["label"] == name for name in "abc"]
 
 
+def test_following_words_are_whole_and_follow() -> None:
+    source = {"kind": "continuations", "packages": ["fsspec"], "before": 20, "after": 20}
+    rows = tasks.rows_from_packages(source)
+    documents = [" ".join(d.text.split()) for d in extract(["fsspec"])]
+    some = [row for row in rows if row["following"]]
+    assert len(some) > len(rows) / 2
+    for row in some:
+        text = f"{row['beginning']} {row['following']}"
+        assert any(f"{text} " in document for document in documents)
+        assert len(text) <= 40
+    assert tasks.between_words("the fi", "rst of two wor") == {
+        "beginning": "the first",
+        "following": "of two",
+    }
+    assert tasks.between_words("the", " first\n of tw")["following"] is not None
+    assert tasks.between_words("a", "bcdef g")["following"] is None  # no whole word
+
+
+def test_signatures_and_first_words() -> None:
+    source = {"kind": "signatures", "packages": ["fsspec"], "signature": 14, "sentence": 12}
+    rows = tasks.rows_from_packages(source)
+    assert len(rows) > 100
+    sentences = [d.text.split("\n")[1] for d in extract(["fsspec"], "signatures")]
+    for row in rows:
+        assert len(row["signature"]) <= 14 and 0 < len(row["sentence"]) <= 12
+        assert any(f"{s} ".startswith(f"{row['sentence']} ") for s in sentences)
+
+
+@pytest.mark.parametrize(
+    ("characters", "words"),
+    [(3, ""), (4, "some"), (8, "some"), (9, "some text"), (20, "some text")],
+)
+def test_whole_words(characters: int, words: str) -> None:
+    assert tasks.whole_words("some text", characters) == words
+
+
 @pytest.fixture(scope="module")
 def each_file_read_once() -> Iterator[None]:
     """The stand-ins share packages, and sympy alone takes ten seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("read_docstrings", "read_functions"):
-            patch.setattr(docstrings, name, cache(getattr(docstrings, name)))
+        for kind, read_file in docstrings.READERS.items():
+            patch.setitem(docstrings.READERS, kind, cache(read_file))
         yield
 
 
@@ -567,8 +604,27 @@ def test_stand_in_as_configured(name: str, tmp_path: Path) -> None:
             answers = [row["messages"][1]["content"] for row in split]
             shares = [answers.count(a) / len(answers) for a in task["source"]["answers"]]
             assert min(shares) > 0.2
+    elif task["kind"] == "prompted":
+        check_prompted(splits, name)
     else:
         assert {len(text) for text in texts} == {task["source"]["characters"]}
+
+
+def check_prompted(splits: dict[str, list], name: str) -> None:
+    """A question fits the context after an example of it; its first character tells an answer."""
+    suite = PAPERS["task_suites"]["pydoc"]
+    assert name in [asked["task"] for asked in suite["evaluations"].values()]
+    rows = [row for split in splits.values() for row in split]
+    for i, _ in enumerate(rows[0]["prompts"]):
+        lengths = [len(row["prompts"][i]["text"]) for row in rows]
+        shots = [n + len(row["answer"]) for n, row in zip(lengths, rows, strict=True)]
+        new = CONFIG[name]["new_tokens"]
+        assert max(shots) + len(suite["separator"]) + max(lengths) < 64, rows[0]["prompts"][i]
+        assert max(len(row["answer"]) for row in rows) <= new
+    if "choices" in CONFIG[name]:
+        first = [choice[0] for choice in CONFIG[name]["choices"]]
+        assert len(set(first)) == len(first)
+        assert {row["label"] for row in splits["test"]} == set(range(len(first)))
 
 
 # --- splits ---------------------------------------------------------------------------------------
@@ -775,3 +831,58 @@ def test_answers_stay_whole_and_alone_have_loss(questions: list[tuple], context:
         assert everything.targets[i, : n - 1].tolist() == right.inputs[i, 1:n].tolist()
         assert everything.targets[i, n - 1] == right.targets[i, n - 1]
         assert set(everything.targets[i, n:]) <= {IGNORE}
+
+
+# --- prompted tasks -------------------------------------------------------------------------------
+
+
+def test_a_prompted_row_has_every_format_and_its_answer_in_the_default_one() -> None:
+    row = {"document": "It rained.", "summary": "Rain", "id": 1}
+    found = tasks.example_of(row, CONFIG["xsum"])
+    assert {p["format"]: p["text"] for p in found["prompts"]} == {
+        "default": "### Input: It rained. ### Summary:",
+        "input_output": "It rained.",
+        "instruction": "Please read the following text: It rained. Provide a summary:",
+    }
+    assert [m["content"] for m in found["messages"]] == [
+        "### Input: It rained. ### Summary:",
+        " Rain",
+    ]
+    assert (found["answer"], found["choices"], found["label"]) == (" Rain", None, None)
+
+
+def test_columns_take_the_names_of_templates_or_are_chosen_by_another() -> None:
+    columns = CONFIG["socialiqa"]["source"]["columns"]
+    row = {"label": "2", "answerA": "a", "answerB": "b", "answerC": "c"}
+    assert tasks.renamed(row, columns) == row | {"answer": "b"}
+    assert tasks.renamed(row | {"label": ""}, columns)["answer"] is None
+    tweet = {"Tweet": "t", "Answer": ["first", "second"], "Question": "q"}
+    columns = CONFIG["tweetqa"]["source"]["columns"]
+    own = tweet | {"context": "t", "answer": "first", "question": "q"}
+    assert tasks.renamed(tweet, columns) == own
+    assert tasks.renamed(tweet | {"Answer": []}, columns)["answer"] is None
+    line = error_line(lambda: tasks.renamed({"a": 1}, {"b": "c"}))
+    assert line == "columns.b: no column or value 'c'; the source has ['a']"
+
+
+@pytest.mark.parametrize(("score", "label"), [(0.0, 0), (2.999, 0), (3.0, 1), (5.0, 1)])
+def test_a_number_on_an_edge_is_the_next_choice(score: float, label: int) -> None:
+    row = {"sentence1": "a", "sentence2": "b", "label": score}
+    found = tasks.example_of(row, CONFIG["stsb"])
+    assert (found["label"], found["answer"]) == (label, [" no", " yes"][label])
+
+
+def test_the_rows_of_a_sample_are_the_same_on_every_machine() -> None:
+    """6,000 of 20,000 made-up articles, by their hash."""
+    source = {"document": "{} burned.", "summary": "Fire {}"}
+    rows = [{key: text.format(n) for key, text in source.items()} for n in range(20_000)]
+    chosen = tasks.split_rows(rows, CONFIG["xsum"] | {"examples": SAMPLE}, "xsum")["train"]
+    assert len(chosen) == SAMPLE["train"] == CONFIG["xsum"]["examples"]["train"]
+    answers = "".join(row["answer"] for row in chosen)
+    assert hashlib.sha256(answers.encode()).hexdigest()[:16] == "8364cb70fe4fab0c"
+    again = tasks.split_rows(rows, CONFIG["xsum"] | {"examples": SAMPLE}, "xsum")["train"]
+    other = tasks.split_rows(rows, CONFIG["xsum"] | {"examples": SAMPLE}, "other")["train"]
+    assert again == chosen != other
+
+
+SAMPLE = {"train": 6000, "validation": 500, "test": 500}

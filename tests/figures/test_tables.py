@@ -332,7 +332,10 @@ def test_every_format_holds_every_cell_and_the_caption(chosen, parts, tmp_path):
     assert f"\n\n{caption}\n" in markdown and rf"\caption{{{caption}}}" in latex
 
 
-def test_a_table_of_measurements_says_no_scale(config):
+def test_a_table_of_published_numbers_says_no_scale_and_one_of_ours_does(config):
     config["scale"] = "demo scale"
+    ours = {"table2", "table2_ours", "rates", "comparison", "comparison_counts"}
+    ours |= {"table5_ours", "transfer_ours", "transfer_cells_ours"}
     for name in config["tables"][STUDY]:
-        assert settings(config, name, STUDY)["scale"] is None
+        expected = "demo scale" if name in ours else None
+        assert settings(config, name, STUDY)["scale"] == expected

@@ -55,23 +55,74 @@ def test_aggregates_of_other_papers_keep_every_value(config):
     assert targets.target(PAPER, "fig05").only(targets.catalogue) == {}
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "sources"),
-    [
-        ("figures", "fig03", ["published", "ours", "both"]),
-        ("tables", "transfer", ["published", "ours"]),
-    ],
-)
-def test_a_target_takes_released_numbers_ours_or_both(config, kind, name, sources):
-    mine = ["results/measurements/a.parquet", "results/measurements/b.parquet"]
-    config[STUDY]["measurements"] = mine
+@pytest.mark.parametrize(("kind", "name"), [("figures", "fig03"), ("tables", "transfer")])
+def test_a_target_takes_released_numbers_ours_or_both(config, kind, name):
     theirs = ["results/measurements/released_numbers/amuro_char.parquet"]
     found = {}
-    for source in sources:
+    for source in ("published", "ours", "both"):
         config[kind][STUDY][name]["source"] = source
         found[source] = targets_of(config).measurements(STUDY, name)
-    every = {"published": theirs, "ours": mine, "both": theirs + mine}
-    assert found == {source: every[source] for source in sources}
+    assert found["published"] == theirs and found["both"] == theirs + found["ours"]
+    assert found["ours"] and not set(theirs) & set(found["ours"])
+
+
+def of_ours(config: dict, name: str) -> set[str]:
+    """What a target asks for of the first checkpoint and the last, without what all share."""
+    files = targets_of(config).measurements(STUDY, name)
+    assert len(set(files)) == len(files)
+    short = "results/measurements/OLMo-1B-steps/"
+    own = {f.removeprefix(short).removesuffix(".parquet") for f in files if f.startswith(short)}
+    first = {f.removeprefix("main/") for f in own if f.startswith("main/")}
+    assert own == {f"{point}/{f}" for point in config[STUDY]["checkpoints"] for f in first}
+    return first
+
+
+def runs(task: str, rate: str, *files: str, recipe: str = "completion") -> set[str]:
+    return {f"{task}/{recipe}/lr{rate}-seed0/{file}" for file in files}
+
+
+def test_the_base_alone_needs_no_run(config):
+    assert of_ours(config, "fig02_ours") == {"tasks", "benchmarks"}
+    cells = [{"task": "mnli", "evaluation": "paws"}]  # a task may be named, and is not shown
+    config["figures"][STUDY]["fig02_ours"]["groups"] = [{"title": "one", "cells": cells}]
+    assert of_ours(config, "fig02_ours") == {"tasks"}
+
+
+def test_a_figure_of_ours_asks_for_its_own_runs_at_the_papers_rate_and_for_what_it_shows(config):
+    chat = runs("tulu_v2", "2e-06", "benchmarks", "c4", recipe="tulu_v2")
+    mnli = runs("mnli", "2e-06", "tasks", "c4")
+    assert of_ours(config, "fig05_ours") == {"tasks"} | mnli
+    both = {"tasks", "benchmarks"} | runs("mnli", "2e-06", "tasks", "benchmarks", "c4")
+    both |= chat | runs("tulu_v2", "2e-06", "tasks", recipe="tulu_v2")
+    assert of_ours(config, "fig03_ours") == both
+    config["figures"][STUDY]["fig03_ours"]["cells"] = [{"task": "tulu", "evaluation": "boolq"}]
+    assert of_ours(config, "fig03_ours") == {"benchmarks"} | chat
+
+
+def test_a_figure_by_validation_asks_for_every_rate_and_every_seed(config):
+    config["instruction_recipes"]["completion"]["seeds"] = [0, 1]
+    rates = ("2e-05", "2e-06", "2e-07")
+    own = set().union(*(runs("mnli", rate, "tasks", "c4") for rate in rates))
+    own |= {file.replace("seed0", "seed1") for file in own}
+    config["figures"][STUDY]["fig05_ours"]["rate"] = "validation"
+    assert of_ours(config, "fig05_ours") == {"tasks"} | own
+    config["figures"][STUDY]["fig03_ours"] |= {"rate": "validation"}
+    config["figures"][STUDY]["fig03_ours"]["cells"] = [{"task": "tulu", "evaluation": "boolq"}]
+    assert len(of_ours(config, "fig03_ours")) == 3  # a chat has the paper's
+
+
+def test_the_rates_are_of_all_runs_that_have_a_validation(config):
+    tasks = ("xsum", "socialiqa", "mnli", "paws")
+    rates = ("2e-05", "2e-06", "2e-07")
+    every = (runs(task, rate, "tasks", "c4") for task in tasks for rate in rates)
+    assert of_ours(config, "rates") == set().union(*every)
+
+
+def test_hours_need_runs_only_to_say_what_they_took(config):
+    targets = targets_of(config)
+    for name, counted in (("table2", "expected"), ("table2_ours", "spent")):
+        files = [f"results/measurements/hours/amuro_char/{counted}.parquet"]
+        assert targets.measurements(STUDY, name) == files
 
 
 def test_only_tables_of_measurements_have_an_aggregate(config):
@@ -81,7 +132,9 @@ def test_only_tables_of_measurements_have_an_aggregate(config):
         for paper, table in targets.targets("tables")
     }
     measured = {name for (_, name), files in found.items() if files}
-    assert measured == {"table5", "transfer", "transfer_cells"}
+    own = {"table5", "transfer", "transfer_cells"}
+    own |= {f"{name}_ours" for name in own} | {"table2", "table2_ours", "rates"}
+    assert measured == own | {"comparison", "comparison_counts"}
     assert found[STUDY, "table5"] == ["results/aggregates/amuro_char/table5.parquet"]
     assert found[STUDY, "table1"] == found[PAPER, "table3"] == []
 
@@ -112,8 +165,9 @@ def left_out(config: dict, kind: str) -> set[tuple[str, str]]:
 
 
 def test_what_needs_published_numbers_that_are_not_here_is_left_out_and_only_that(away):
-    assert left_out(away, "figures") == {(STUDY, name) for name in away["figures"][STUDY]}
-    tables = {"table5", "transfer", "transfer_cells"}  # the others are settings
+    figures = {f"fig{n:02}" for n in range(2, 14)} | {"fig04_both", "fig09_both"}
+    assert left_out(away, "figures") == {(STUDY, name) for name in figures}
+    tables = {"table5", "transfer", "transfer_cells", "comparison", "comparison_counts"}
     assert left_out(away, "tables") == {(STUDY, name) for name in tables}
     (line,) = targets_of(away).catalogue.absent.values()
     assert "\n" not in line and line.startswith("the released numbers of amuro_char are not here")
@@ -124,7 +178,6 @@ def test_what_needs_published_numbers_that_are_not_here_is_left_out_and_only_tha
 
 
 def test_a_figure_of_our_numbers_alone_is_not_left_out(away):
-    away[STUDY]["measurements"] = ["ours.parquet"]
     away["figures"][STUDY]["fig03"]["source"] = "ours"
     away["figures"][STUDY]["fig06"]["source"] = "both"
     found = left_out(away, "figures")
@@ -258,7 +311,7 @@ def test_titles_of_figures_30_to_64_differ_and_say_the_setting(config):
     assert not [title for title in titles if "{" in title]
 
 
-SCHEMATICS = [(PAPER, "fig07"), ("adaptability", "fig04")]
+SCHEMATICS = {(PAPER, "fig07"), (STUDY, "fig01"), ("adaptability", "fig04")}
 
 
 def test_the_schematics_alone_have_no_aggregate(config):

@@ -99,6 +99,32 @@ def test_a_run_of_instruction_tuning_by_hand(estimator):
     assert need.seconds == pytest.approx(products + updates + disk)
 
 
+def test_an_evaluation_of_prompted_tasks_by_hand():
+    """OLMo-1B on MNLI alone: 500 questions of 70 tokens with four shots, in three formats.
+
+    vLLM reads a prompt for each of the three labels, and to generate five tokens.
+    """
+    trunk, head = 16 * (4 * 2048**2 + 3 * 2048 * 8192), 50304 * 2048
+    forward = 2 * (trunk + head) + 2 * 16 * 2048 * 350
+    one = {"mnli_matched": {"task": "mnli"}}
+    config = changed("task_suites.amuro_char.evaluations", one)
+    config["task_suites"]["amuro_char"]["questions"] = 500
+    own = Estimator(catalogue_of(config))
+    work = own.need("evaluate_task_base", of("OLMo-1B-steps", "main"), 1).work
+    assert work.flops == 1500 * (4 * 350 + 5) * forward
+    cache = 256 * 350 * 2 * 16 * 2048 * 2
+    assert work.decoded == 6 * 5 * (2 * (trunk + head) + cache) and work.waits == 0
+    seconds = work.flops / (0.25 * 989e12) + work.decoded / (0.4 * 3.35e12)
+    assert own.seconds(work, 1) == pytest.approx(seconds + work.moved / 1e9)
+    names = {"task": "mnli", "recipe": "completion", "run": "lr2e-06-seed0"}
+    run = own.need("evaluate_task", of("OLMo-1B-steps", "main", **names), 1).work
+    assert run.flops == 2000 * (4 * 350 + 5) * forward  # and its own 500 of validation
+    assert run.waits == 4 * (trunk + head)
+    other = names | {"task": "paws"}
+    run = own.need("evaluate_task", of("OLMo-1B-steps", "main", **other), 1).work
+    assert run.flops < 2000 * (4 * 350 + 5) * forward  # another domain: one format
+
+
 VISUAL = {"task": "llava_instructions", "recipe": "llava", "run": "lr8e-06-seed0"}
 PROJECTOR = {"recipe": "llava", "projector": "seed0"}
 ENCODER = 3.81e11  # FLOPs of CLIP-L/14's 577 tokens: 24 layers of 12 x 1,024 squared, and attention

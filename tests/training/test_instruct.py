@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from configuration import PAPERS
 from safetensors.torch import load_file
 from stories import ANIMALS, STONES, VERBS, write_task
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -152,13 +153,15 @@ def test_what_a_run_leaves(run, tuning, checkpoint):
     assert numbers(rows)["training", "train", "l2_distance"] == pytest.approx(distance.item())
 
 
-def response_loss(model, tokenizer, rows: list[dict]) -> tuple[torch.Tensor, int]:
+def response_loss(
+    model, tokenizer, rows: list[dict], joint: str = ": "
+) -> tuple[torch.Tensor, int]:
     """Summed loss and count of the responses' tokens, one conversation at a time, by hand."""
     total, count = 0.0, 0
     for row in rows:
         question, answer = (m["content"] for m in row["messages"])
-        ids = tokenizer(question + ": " + answer + "\n")["input_ids"]
-        start = len(question) + 2  # a token is a character
+        ids = tokenizer(question + joint + answer + "\n")["input_ids"]
+        start = len(question + joint)  # a token is a character
         logits = model(torch.tensor([ids])).logits[0]
         total = total + F.cross_entropy(
             logits[start - 1 : -1], torch.tensor(ids[start:]), reduction="sum"
@@ -198,6 +201,43 @@ def test_a_step_is_adamw_on_the_mean_over_the_batch_s_response_tokens(
     assert numbers(rows)["training", "train", "loss"] == pytest.approx(
         total.item() / count, rel=1e-5
     )
+
+
+COMPLETION = PAPERS["instruction_recipes"]["completion"]["template"]
+
+
+def test_the_template_of_prompted_tasks_is_prompt_answer_and_end(checkpoint):
+    tokenizer = chat.load_tokenizer(checkpoint, COMPLETION)
+    turns = [{"role": "user", "content": "is it:"}, {"role": "assistant", "content": " yes"}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    assert text == "is it: yes" + tokenizer.eos_token
+    ((ids, mask),) = chat.encoded([turns], tokenizer)
+    assert tokenizer.decode([i for i, own in zip(ids, mask, strict=True) if own]) == (
+        " yes" + tokenizer.eos_token
+    )
+
+
+def test_prompted_steps_are_a_plain_loop_s(tuning, checkpoint, task, tmp_path):
+    """Four steps on all 26: a quarter of them warm-up, then linearly to nothing."""
+    rows = read_split(task, "train", "chat")
+    own = replace(
+        tuning, template=COMPLETION, batch_size=26, epochs=4, scheduler="linear",
+        warmup_steps=0.25, betas=(0.9, 0.999),
+    )  # fmt: skip
+    tune(own, checkpoint, task, tmp_path, Processes(micro_batch=2, state_minutes=NEVER))
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    steps = torch.optim.AdamW(model.parameters(), lr=0, betas=(0.9, 0.999), weight_decay=0.0)
+    for rate in (0.0, 3e-3, 2e-3, 1e-3):  # warm-up of one step begins at nothing
+        total, count = response_loss(model, tokenizer, rows, joint="")
+        (total / count).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        steps.param_groups[0]["lr"] = rate
+        steps.step()
+        steps.zero_grad()
+    found = load_file(tmp_path / "out/model.safetensors")
+    for name, expected in model.named_parameters():
+        torch.testing.assert_close(found[name], expected.detach(), rtol=0, atol=2e-5)
 
 
 def test_equal_bytes_for_equal_seeds_and_others_for_others(run, tuning, checkpoint, task, tmp_path):

@@ -172,3 +172,27 @@ def test_a_better_base_is_a_worse_language_model_once_it_sees(sees: pd.DataFrame
     means = sees.groupby(["selection", "checkpoint"]).value.mean()
     assert means["base", "13.5M"] < 0.7 * means["base", "0.84M"]
     assert means["last", "13.5M"] > 1.3 * means["last", "0.84M"]
+
+
+# --- prompted tasks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "evaluation", "metric", "more"),
+    [
+        ("sentence_of_signature", "xsum", "rouge_l", 0.1),  # 0.04 and 0.23, mostly "Returns"
+        ("field_of_docstring", "mnli_matched", "accuracy", 0.08),  # 0.38 and 0.59
+    ],
+)
+def test_tuning_on_a_prompted_stand_in_raises_its_score(
+    demo: Path, task: str, evaluation: str, metric: str, more: float
+) -> None:
+    folder = "results/measurements/OLMo-10K-steps/3.37M"
+    targets = [f"{folder}/tasks.parquet", f"{folder}/{task}/completion/lr0.003-seed0/tasks.parquet"]
+    make(demo, *targets)
+    scores = []
+    for path in targets:
+        found = pd.read_parquet(demo / path)
+        found = found[(found.evaluation == evaluation) & (found.metric == metric)]
+        scores.append(found[(found.prompt == "default") & (found.split == "test")].value.item())
+    assert scores[1] > scores[0] + more, scores

@@ -208,6 +208,8 @@ def test_the_environment_follows_the_backend():
     found = {rule: own for rule, (_, own) in rules().items()}
     for rule in ("generate_responses", "evaluate_benchmarks", "evaluate_benchmarks_base"):
         assert found[rule] == {"vllm", "benchmarks"}
+    for rule in ("evaluate_task", "evaluate_task_base"):
+        assert found[rule] == {"vllm", "benchmarks"}
     assert found["evaluate_alpaca"] == {"vllm", "judge"}
     assert found["prepare_benchmarks"] == {"benchmarks"}  # on the head node, without a GPU
 

@@ -1,5 +1,7 @@
 """What scripts have of Snakemake: paths, identity, hashes of inputs, the log and its one line."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -86,13 +88,16 @@ def test_provenance_has_the_hash_of_every_input_that_is_data(snakemake, tmp_path
     (tmp_path / "file").write_text("text")
     inputs = {"checkpoint": base, "corpus": corpus, "runs": runs, "model": model}
     inputs |= {"file": tmp_path / "file", "after": tmp_path / "file"}
-    job = Job(snakemake(inputs={n: str(p) for n, p in inputs.items()} | {"list": []}, run="r"))
+    lists = {"list": [], "several": [str(tmp_path / "file"), str(corpus)]}
+    job = Job(snakemake(inputs={n: str(p) for n, p in inputs.items()} | lists, run="r"))
     origin = job.origin()
+    both = json.dumps([sha256(tmp_path / "file"), "of the corpus"])
     assert origin["data"] == {
         "checkpoint": sha256(base / "model.safetensors"),
         "corpus": "of the corpus",
         "model": sha256(model / "provenance.json"),  # of a run: its weights are large, or none
         "file": sha256(tmp_path / "file"),
+        "several": hashlib.sha256(both.encode()).hexdigest(),
     }
     assert (origin["config"], origin["rule"], origin["run"]) == ({"a": 1}, "a_rule", "r")
     assert job.origin({"own": "hash"})["data"] == {"own": "hash"}

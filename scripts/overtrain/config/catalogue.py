@@ -267,10 +267,14 @@ class Catalogue:
         named = {asked.task for asked in self.task_suite.evaluations.values()}
         return [f"results/tasks/{task}/{split}.parquet" for task in sorted(named)]
 
-    def own_validation(self, task: str) -> list[str]:
-        """The validation split that chooses a run's rate; a chat has none that is scored so."""
-        prompted = isinstance(self.settings.tasks[task], Prompted)
-        return [f"results/tasks/{task}/validation.parquet"] if prompted else []
+    def own_files(self, task: str) -> list[str]:
+        """The splits of a run's own task that choose its rate: questions, and their examples.
+
+        A chat has none that is scored so.
+        """
+        if not isinstance(self.settings.tasks[task], Prompted):
+            return []
+        return [f"results/tasks/{task}/{split}.parquet" for split in ("validation", "train")]
 
     @property
     def judge(self) -> AnyJudge:
@@ -416,10 +420,19 @@ class Catalogue:
             own = {"own": {"task": task, "new_tokens": found.new_tokens}}
         return dumps(self.task_suite.asked_slice() | {"evaluations": asked} | own)
 
-    def programs_slice(self, task: str) -> str:
-        """How a run on a task is asked for programs."""
-        own = self.settings.evaluations.programs.plain("batch_size")
-        return dumps(own | {"new_tokens": self.prompted(task).new_tokens})
+    def programs_slice(self, task: str, recipe: str) -> str:
+        """How a base model, or a run of a recipe on a task, is asked for programs."""
+        found, own = self.prompted(task), self.settings.instruction_recipes[recipe]
+        program = found.program
+        return dumps(
+            {
+                "questions": self.settings.evaluations.programs.questions,
+                "new_tokens": found.new_tokens,
+                "begins": program.begins if program else "answer",
+                "template": own.template or self.settings.chat.template,
+                "max_length": own.max_length,
+            }
+        )
 
     def instruct_c4_slice(self, model: str) -> str:
         return dumps(self._c4(model) | {"window": self.released(model).window})

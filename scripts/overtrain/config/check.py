@@ -56,12 +56,6 @@ def check_released_model(where: str, model: ReleasedModel, settings: Settings) -
     known(f"{where}.reference", model.reference, section, names)
     if (suite := model.benchmark_suite) is not None:
         known(f"{where}.benchmark_suite", suite, "benchmark_suites", settings.benchmark_suites)
-        own, common = settings.benchmark_suites[suite], settings.evaluations.benchmarks.suite
-        if own.backend != (backend := settings.benchmark_suites[common].backend):
-            raise PipelineError(
-                f"benchmark_suites.{suite}.backend is {own.backend!r}; it must be that of "
-                f"{common} ({backend!r}): the rule has one environment"
-            )
 
 
 def check_visual_recipe(where: str, name: str, settings: Settings) -> None:
@@ -124,9 +118,20 @@ def check_study(where: str, study: AmuroChar, settings: Settings) -> None:
         for key in ("in_domain", "out_of_domain"):
             for value in getattr(task, key):
                 known(f"{own}.{key}", value, f"{where}.evaluations", study.evaluations)
+    for name in study.hours.tuned:
+        known(f"{where}.hours.tuned", name, f"{where}.trained_on", study.trained_on)
     known(f"{where}.ours.model", study.ours.model, "models", settings.models)
-    if not isinstance(settings.models[study.ours.model], ReleasedModel):
+    model = settings.models[study.ours.model]
+    if not isinstance(model, ReleasedModel):
         raise PipelineError(f"{where}.ours.model is {study.ours.model!r}, which has no `hub`")
+    common = settings.evaluations.benchmarks.suite
+    suite = model.benchmark_suite or common
+    backend, others = (settings.benchmark_suites[name].backend for name in (suite, common))
+    if backend != others:
+        raise PipelineError(
+            f"benchmark_suites.{suite}.backend is {backend!r}; it must be that of {common} "
+            f"({others!r}): the rule has one environment"
+        )
     for name, tuned in study.ours.tuned.items():
         own = f"{where}.ours.tuned.{name}"
         known(own, name, f"{where}.trained_on", study.trained_on)

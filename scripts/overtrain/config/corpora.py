@@ -127,9 +127,9 @@ class HubCorpus(Section):
 
 
 class DocstringsCorpus(Section):
-    """Docstrings of installed packages: real text without a download."""
+    """Text of installed packages, without a download: docstrings, or functions that have one."""
 
-    kind: Literal["docstrings"]
+    kind: Literal["docstrings", "documented_functions"]
     title: Text
     packages: Distinct[Package]
     tokenizer: Annotated[Characters | BytePairs, Field(discriminator="kind")]

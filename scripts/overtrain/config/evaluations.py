@@ -48,11 +48,13 @@ class Tasks(Section):
 
 
 class Programs(Section):
-    """Answers to a task's test questions that are Python programs (study docstrings)."""
+    """Answers to a task's test questions that are Python programs (study docstrings).
+
+    By transformers: several weights of a run answer in one job, which vLLM has no room for.
+    """
 
     questions: Count = Field(description="Of the test split, at most")
-    backend: Backend
-    batch_size: Count = Field(description="With transformers")
+    batch_size: Count
 
 
 class Vision(Section):

@@ -40,6 +40,11 @@ def of_released_numbers(source: str) -> str:
     return f"{MEASUREMENTS}/released_numbers/{source}.parquet"
 
 
+def of_hours(study: str, counted: str) -> str:
+    """What a study's runs take; counted: expected, or spent, which has both."""
+    return f"{MEASUREMENTS}/hours/{study}/{counted}.parquet"
+
+
 def aggregate(paper: str, target: str) -> str:
     """The rows of one figure or table."""
     return f"results/aggregates/{paper}/{target}.parquet"

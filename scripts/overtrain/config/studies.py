@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -154,6 +154,28 @@ class StudyTask(Section):
     output: str | None = None
 
 
+class StudyHours(Section):
+    """What the paper's experiments took, in GPU hours (its Table 2)."""
+
+    preliminary: Positive = Field(description="Preliminary experiments, together")
+    tuned: Named[
+        Annotated[
+            dict[
+                Literal["training", "evaluation", "out_of_domain", "across_tasks", "formats"],
+                Positive,
+            ],
+            Field(min_length=1),
+        ]
+    ] = Field(min_length=1, description="By the names of trained_on")
+
+
+class Licence(Section):
+    """Of a model or of data (its Table 4)."""
+
+    printed: Text = Field(description="As the paper has it")
+    hub: Text | None = Field(default=None, description="What the hub says, where it differs")
+
+
 class OurTuning(Section):
     task: Name = Field(description="A key of tasks")
     recipe: Name = Field(description="A key of instruction_recipes")
@@ -187,6 +209,13 @@ class AmuroChar(Section):
     trained_on: Named[Text] = Field(min_length=1, description="Fine-tuning data: name and title")
     evaluations: Named[StudyEvaluation] = Field(min_length=1)
     tasks: Named[StudyTask] = Field(min_length=1, description="Of its Tables 1 and 3")
+    hours: StudyHours
+    licences: dict[Text, Licence] = Field(min_length=1, description="Of its Table 4")
+
+    def tokens_of(self, checkpoint: str) -> int:
+        """Pre-training tokens of one of its checkpoints."""
+        step = self.last_step if checkpoint == "main" else int(checkpoint.removeprefix("step"))
+        return step * self.tokens_per_step
 
     def reading_slice(self) -> dict:
         """What the measurements depend on that are read from the released files."""

@@ -11,7 +11,7 @@ from overtrain.config.section import Count, Name, Section, Text
 
 
 def not_taken(name: str) -> str:
-    if name in NOT_BENCHMARKS:
+    if name in (*NOT_BENCHMARKS, "id", "training"):
         raise ValueError("this cannot be the name of an evaluation")
     return name
 

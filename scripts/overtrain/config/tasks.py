@@ -288,6 +288,9 @@ class Program(Section):
     """The answer is Python; rows whose answer does not parse are left out."""
 
     without: list[Literal["docstrings", "comments"]] = Field(description="What is taken out of it")
+    begins: Literal["question", "answer"] = Field(
+        default="answer", description="Where the program does: a question may be a signature"
+    )
 
 
 class Prompted(AnyKind):
@@ -319,7 +322,7 @@ class Prompted(AnyKind):
         if "default" not in self.formats:
             raise ValueError("formats has no default, which is trained on")
         if (self.answer is None) == (self.choices is None):
-            raise ValueError("it needs either answer, or choices and label")
+            raise ValueError("answer and choices: one of them is needed, and not both")
         if (self.choices is None) != (self.label is None):
             raise ValueError("choices and label go together")
         if self.choices is not None and self.label is not None:

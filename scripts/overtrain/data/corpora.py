@@ -132,9 +132,9 @@ def write_manifest(
     return manifest
 
 
-def build_from_docstrings(config: dict, folder: Path, workers: int) -> dict:
-    """Build the embedded corpus: docstrings of `config["packages"]`. Returns the manifest."""
-    documents = docstrings.extract(config["packages"], workers=workers)
+def build_from_packages(config: dict, folder: Path, workers: int) -> dict:
+    """Build an embedded corpus: text of `config["packages"]`, of its kind. Returns the manifest."""
+    documents = docstrings.extract(config["packages"], config["kind"], workers)
     texts = [document.text for document in documents]
     if config["tokenizer"]["kind"] == "characters":
         encoder = tokenizer.characters()

@@ -1,4 +1,4 @@
-"""Embedded text: the docstrings, and the functions, of the installed packages.
+"""Embedded text: docstrings, functions, and what functions say first, of the installed packages.
 
 The lock pins the packages, so this is the same real text on every machine, without a download.
 Files are parsed, never imported; only bodies that can hold a definition are visited, since a walk
@@ -35,7 +35,10 @@ FOLD = str.maketrans(
         "\u2014": "-",
     }
 )
+BODY = "\n    "  # before each statement of a function's body
+WORDS, LINES = 18, 80  # characters of the docstring, and of the rest, of a documented function
 QUOTES = re.compile("\"\"\"|'''")
+SENTENCE_END = re.compile(r"\.\s")
 OUTSIDE = re.compile(r"[^\n -~]+")
 
 
@@ -61,7 +64,9 @@ def fold(text: str) -> str:
 def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> list[Document]:
     """Documents of `packages` (import names, dotted for a part), without repeats, by their hash.
 
-    kind: "docstrings" (200 characters or more) or "functions" (source without its docstring).
+    kind: "docstrings" (200 characters or more), "functions" (source without its docstring),
+    "signatures" (a function's name and parameters on one line, on a second one the first sentence
+    of its docstring) or "documented_functions" (a function with the first words of its docstring).
     """
     root = Path(sysconfig.get_paths()["purelib"])
     files = []
@@ -72,7 +77,7 @@ def extract(packages: list[str], kind: str = "docstrings", workers: int = 1) -> 
                 f"{package}: no Python files under {package}/; is it in the environment?"
             )
         files += found
-    read = partial(read_docstrings if kind == "docstrings" else read_functions, root=root)
+    read = partial(READERS[kind], root=root)
     if workers > 1:
         with pool(workers) as processes:
             parts = list(processes.map(read, files, chunksize=32))
@@ -149,3 +154,70 @@ def read_functions(path: Path, root: Path) -> list[Document]:
         if len(text) >= MINIMUM:
             documents.append(Document(place[0], ".".join(place[1:]), text))
     return documents
+
+
+def read_signatures(path: Path, root: Path) -> list[Document]:
+    place = path.relative_to(root).with_suffix("").parts
+    _, tree = parse(path, QUOTES)
+    documents = []
+    for node in definitions(tree) if tree else []:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if sentence := first_sentence(fold(docstring_of(node) or "")):
+            names = [a.arg for a in node.args.args if a.arg not in ("self", "cls")]
+            text = fold(f"{node.name}({', '.join(names)})") + f"\n{sentence}"
+            documents.append(Document(place[0], ".".join(place[1:]), text))
+    return documents
+
+
+def first_sentence(text: str) -> str:
+    """What a docstring says first, on one line: up to a full stop or an empty line."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return SENTENCE_END.split(paragraph)[0].removesuffix(".")
+
+
+def read_documented(path: Path, root: Path) -> list[Document]:
+    """Functions with a docstring, whose first words and lines stay; `signature_and_body` splits.
+
+    Short, so that a model with a small context sees many of them begin.
+    """
+    place = path.relative_to(root).with_suffix("").parts
+    source, tree = parse(path, QUOTES)
+    lines = source.split("\n")
+    documents = []
+    for node in definitions(tree) if tree else []:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or len(node.body) == 1:
+            continue
+        if sentence := whole_words(first_sentence(fold(docstring_of(node) or "")), WORDS):
+            names = [a.arg for a in node.args.args]
+            rest = "\n".join(lines[node.body[1].lineno - 1 : node.end_lineno])
+            body = whole_lines(inspect.cleandoc(f"\n{rest}"), LINES).replace("\n", "\n    ")
+            says = sentence.replace("\\", "").replace('"', "'")
+            text = f'def {node.name}({", ".join(names)}):{BODY}"""{says}."""{BODY}{body}'
+            documents.append(Document(place[0], ".".join(place[1:]), fold(text)))
+    return documents
+
+
+def signature_and_body(text: str) -> tuple[str, str]:
+    """The two parts of a text of `read_documented`."""
+    signature, _, body = text.partition(BODY)
+    return signature, body
+
+
+def whole_words(text: str, characters: int) -> str:
+    """As many words of a text as so many characters hold."""
+    cut = text[: characters + 1]
+    return cut[:characters] if len(cut) <= characters else cut.rpartition(" ")[0]
+
+
+def whole_lines(text: str, characters: int) -> str:
+    """As many lines of a text as so many characters hold."""
+    return f"{text}\n"[: characters + 1].rpartition("\n")[0]
+
+
+READERS = {
+    "documented_functions": read_documented,
+    "docstrings": read_docstrings,
+    "functions": read_functions,
+    "signatures": read_signatures,
+}

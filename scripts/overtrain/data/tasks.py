@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from overtrain import PipelineError
-from overtrain.data import conversations, docstrings
+from overtrain.data import conversations, docstrings, programs
 from overtrain.data.tokenizer import hub_tokenizer
 from overtrain.hub import client, pinned
 from overtrain.records.provenance import seed_of, sha256, whole_file, write_json
@@ -123,9 +123,13 @@ def rows_from_packages(source: dict) -> list[dict]:
     kind "docstrings" and "functions": one piece of text a row, of `characters` from a place that
     the document's hash chooses (whole documents without it), with its package and module. kind
     "continuations": a `context` and the text that follows it among two that do not, in answer_a,
-    answer_b, answer_c; `label` is a, b or c. kind "pairs": `first` and `second`; `label` is yes if
-    the second follows the first, else no. kind "origins": `messages`, a piece on a line and the one
-    of `answers` that stands for its package, the packages in turns, and it as `dataset`.
+    answer_b, answer_c; `label` is a, b or c; and the same text on a line, cut between words, as
+    `beginning` and `following`. kind "pairs": `first` and `second`; `label` is yes if the second
+    follows the first, else no. kind "origins": `messages`, a piece on a line and the one of
+    `answers` that stands for its package, the packages in turns, and it as `dataset`. kind
+    "signatures": `signature` and `sentence`, of so many characters at most, the sentence's words
+    whole. kind "documented_functions": `signature`, and the `body` that follows it, a docstring of
+    few words and more than that; both of so many characters at most, the body's lines whole.
     """
     kind = source["kind"]
     if kind == "origins":
@@ -138,6 +142,22 @@ def rows_from_packages(source: dict) -> list[dict]:
             for package, answer in zip(source["packages"], source["answers"], strict=True)
         ]
         return [row for turn in zip(*each, strict=False) for row in turn]  # as many of each
+    if kind == "signatures":
+        pairs = [d.text.split("\n") for d in docstrings.extract(source["packages"], kind)]
+        return [
+            {"signature": signature[: source["signature"]], "sentence": words}
+            for signature, sentence in pairs
+            if (words := docstrings.whole_words(sentence, source["sentence"]))
+        ]
+    if kind == "documented_functions":
+        found = docstrings.extract(source["packages"], kind)
+        parts = [docstrings.signature_and_body(document.text) for document in found]
+        return [
+            {"signature": signature, "body": own}
+            for signature, body in parts
+            if len(signature) <= source["signature"]
+            and docstrings.BODY in (own := docstrings.whole_lines(body, source["body"]))
+        ]
     text_kind = "functions" if kind == "functions" else "docstrings"
     documents = docstrings.extract(source["packages"], text_kind)
     if kind in ("docstrings", "functions"):
@@ -149,7 +169,7 @@ def rows_from_packages(source: dict) -> list[dict]:
     cuts = [piece(d, before + after) for d in documents]
     parts = [(cut[:before], cut[before:]) for cut in cuts if len(cut) == before + after]
     seconds = sorted({second for _, second in parts})
-    rows = []
+    rows: list[dict] = []
     for first, second in parts:
         draw = random.Random(seed_of(kind, first, second))
         # Three different texts of which one follows: repeated phrases would make two right answers.
@@ -162,8 +182,20 @@ def rows_from_packages(source: dict) -> list[dict]:
             label = draw.randrange(3)
             answers = [*others[:label], second, *others[label:]]
             row = {f"answer_{name}": a for name, a in zip("abc", answers, strict=True)}
-            rows.append(row | {"context": first, "label": "abc"[label]})
+            row |= {"context": first, "label": "abc"[label]}
+            rows.append({**row, **between_words(first, second)})
     return rows
+
+
+def between_words(first: str, second: str) -> dict[str, str | None]:
+    """The two parts on a line, cut where the first word of the second begins; None without one.
+
+    What a piece breaks off at its end is no word, and is left out.
+    """
+    rest, *words = second.split(" ") if second[0] != " " else ["", *second.split()]
+    beginning = " ".join((first + rest).split())
+    following = " ".join(" ".join(words[:-1]).split())
+    return {"beginning": beginning, "following": following or None}
 
 
 def on_a_line(document: docstrings.Document, characters: int) -> str:
@@ -181,8 +213,11 @@ def piece(document: docstrings.Document, characters: int | None) -> str:
 # --- splits ---------------------------------------------------------------------------------------
 
 
-def example_of(row: dict, task: dict) -> dict:
-    """Fill the task's templates with a row; PipelineError names a column that is not there."""
+def example_of(row: dict, task: dict) -> dict | None:
+    """Fill the task's templates with a row; None of one whose answer must be a program and is none.
+
+    PipelineError names a column that is not there.
+    """
     try:
         if task["kind"] == "language_modelling":
             return {"text": task["text"].format_map(row)}
@@ -197,8 +232,11 @@ def example_of(row: dict, task: dict) -> dict:
         raise PipelineError(f"no column {error}; the source has {sorted(row)}") from error
 
 
-def prompted(row: dict, task: dict) -> dict:
-    """A question in all formats, its answer, and the two in the default format as messages."""
+def prompted(row: dict, task: dict) -> dict | None:
+    """A question in all formats, its answer, and the two in the default format as messages.
+
+    None where the answer must be a program and is none.
+    """
     prompts = [
         {"format": name, "text": task["formats"][name].format_map(row)}
         for name in sorted(task["formats"])
@@ -211,9 +249,28 @@ def prompted(row: dict, task: dict) -> dict:
     else:
         answer = task["answer"].format_map(row)
     default = next(p["text"] for p in prompts if p["format"] == "default")
+    if "program" in task:
+        answer = program_of(default, answer, task["program"])
+        if answer is None:
+            return None
     messages = conversations.exchange(default, answer)
     answered = {"answer": answer, "choices": choices, "label": label}
     return {"messages": messages, "prompts": prompts} | answered
+
+
+def program_of(question: str, answer: str, program: dict) -> str | None:
+    """An answer without what is taken out of programs.
+
+    None if it is none, or if nothing is left when all is taken out: so that the same rows are left
+    out whatever is.
+    """
+    before = question if program["begins"] == "question" else ""
+    bare, whole = (
+        programs.without(before + answer, what) for what in (programs.ALL, program["without"])
+    )
+    if bare is None or whole is None or not whole.startswith(before):
+        return None
+    return whole[len(before) :].strip() if bare[len(before) :].strip() else None
 
 
 def label_of(row: dict, label: dict) -> int:
@@ -251,7 +308,11 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
         complete = [row for row in own if None not in [row.get(c, "") for c in columns_of(task)]]
         if len(complete) < len(own):
             print(f"{split}: {len(own) - len(complete)} rows without a value are left out")
-        examples[split] = [example_of(row, task) for row in complete]
+        made = [example_of(row, task) for row in complete]
+        examples[split] = [example for example in made if example is not None]
+        if len(examples[split]) < len(made):
+            lost = len(made) - len(examples[split])
+            print(f"{split}: {lost} rows whose answer is no Python are left out")
         order = task.get("draw", name)
         random.Random(seed_of("task order", order, split)).shuffle(examples[split])
     seen: set[str] = set()
@@ -262,7 +323,9 @@ def split_rows(rows: list[dict] | dict[str, list[dict]], task: dict, name: str) 
         for example in source:
             if len(chosen) == task["examples"][split]:
                 break
-            key = hashlib.sha256(repr(sorted(example.items())).encode()).hexdigest()
+            # Of programs each question once: what is taken out of two may make them one.
+            whole = example["messages"][0] if "program" in task else example
+            key = hashlib.sha256(repr(sorted(whole.items())).encode()).hexdigest()
             if key not in seen:
                 seen.add(key)
                 chosen.append(example)

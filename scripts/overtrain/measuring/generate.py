@@ -28,15 +28,21 @@ class Decoding:
     backend: str = "hf"
 
 
-def respond(folder: Path, prompts: list[str], how: Decoding, device: torch.device) -> list[str]:
+def respond(
+    folder: Path,
+    prompts: list[str],
+    how: Decoding,
+    device: torch.device,
+    template: str | None = None,
+) -> list[str]:
     """The answers of the model in `folder` (a Hugging Face directory) to `prompts`, in order.
 
-    In bfloat16 on a GPU, in float32 on the CPU. PipelineError if its tokenizer has no chat template
-    or its context no room for an answer.
+    In bfloat16 on a GPU, in float32 on the CPU. template: of the chat, instead of its tokenizer's.
+    PipelineError if there is none or its context has no room for an answer.
     """
     from lm_eval.api.instance import Instance
 
-    tokenizer = chat.load_tokenizer(folder)
+    tokenizer = chat.load_tokenizer(folder, template)
     settings = {"backend": how.backend, "batch_size": how.batch_size}
     model = harness.language_model(folder, settings, device.type, 1, add_bos_token=False)
     rendered = fitting(tokenizer, prompts, model.max_length - how.new_tokens, folder)
@@ -60,7 +66,8 @@ def fitting(tokenizer: Tokenizer, prompts: list[str], room: int, folder: Path) -
     if overhead >= room:
         raise PipelineError(
             f"{folder}: a context with room for {room} tokens of a prompt, of which the chat "
-            f"template takes {overhead}; lower evaluations.alpaca.max_new_tokens"
+            f"template takes {overhead}; lower evaluations.alpaca.max_new_tokens, or new_tokens "
+            "of the task that is asked"
         )
     long = [place for place, text in enumerate(rendered) if length(text) > room]
     for place in long:

@@ -168,8 +168,9 @@ def alone_with_vllm() -> None:
     """
     if find_spec("vllm") is None:
         raise PipelineError(
-            "backend is vllm (evaluations.alpaca or a suite of benchmark_suites), which is not "
-            "installed here: run with --sdm conda, or from envs/lock-vllm.txt, or set hf"
+            "backend is vllm (evaluations.alpaca, or a suite of benchmark_suites or task_suites), "
+            "which is not installed here: run with --sdm conda, or from envs/lock-vllm.txt, or set "
+            "hf"
         )
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 

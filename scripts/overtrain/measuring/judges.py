@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from overtrain import PipelineError
+from overtrain.measuring.task_scores import rouge_l
 from overtrain.measuring.verdicts import (
     IDENTIFIERS,
     Judge,
@@ -47,11 +48,8 @@ class Overlap:
     """The output that shares more with the known answer, by ROUGE-L's F measure."""
 
     def __init__(self) -> None:
-        from rouge_score.rouge_scorer import RougeScorer
-
         self.identity = {"kind": "overlap"}
-        scorer = RougeScorer(["rougeL"])
-        self.score = cache(lambda answer, output: scorer.score(answer, output)["rougeL"].fmeasure)
+        self.score = cache(rouge_l)
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Verdict]]:
         for place, q in enumerate(questions):

@@ -18,6 +18,7 @@ from overtrain import PipelineError
 from overtrain.data.conversations import Messages
 from overtrain.model import released
 from overtrain.model.architecture import IGNORE
+from overtrain.model.examples import Examples, pad
 
 
 def load_tokenizer(folder: str | Path, template: str | None = None) -> Tokenizer:
@@ -62,6 +63,13 @@ def encode(
             f"({max_length}), or chat.template marks none with {{% generation %}}"
         )
     return ids, labels, counts
+
+
+def padded(ids: list[np.ndarray], labels: list[np.ndarray], padding: int) -> Examples:
+    """Inputs, and the tokens that follow them where they are a response's."""
+    inputs = pad(ids, [1] * len(ids), padding)
+    targets = pad(labels, [1] * len(ids), padding).targets
+    return Examples(inputs.inputs, targets, inputs.lengths)
 
 
 def encoded(

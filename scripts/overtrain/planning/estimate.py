@@ -64,13 +64,18 @@ class Estimator:
         beside += work.moved / own.disk + work.downloaded / own.network
         if not work.kind:
             return beside
-        measured = self.calibration.rate(work.kind, work.model, gpus)
+        reading = self.reading(work, gpus)
         if work.kind == "decoding":
-            rate = measured or own.bandwidth * own.utilisation.decoding
-            slowest = 0 if measured else work.layers * own.layer_seconds
-            return beside + max(work.decoded / rate, slowest) / devices
-        if measured:
-            return beside + work.flops / measured / devices
+            return beside + reading / devices
+        if measured := self.calibration.rate(work.kind, work.model, gpus):
+            return beside + (work.flops / measured + reading) / devices
         rate = getattr(own, work.precision) * getattr(own.utilisation, work.kind)
         traffic = work.traffic / (own.bandwidth * own.utilisation.memory)
-        return beside + (work.flops / rate + traffic) / devices
+        return beside + (work.flops / rate + traffic + reading) / devices
+
+    def reading(self, work: Work, gpus: int) -> float:
+        """Seconds of one GPU that generation reads weights and its cache in."""
+        if measured := self.calibration.rate("decoding", work.model, gpus):
+            return work.decoded / measured
+        rate = self.hardware.bandwidth * self.hardware.utilisation.decoding
+        return max(work.decoded / rate, work.layers * self.hardware.layer_seconds)

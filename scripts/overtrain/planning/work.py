@@ -8,7 +8,7 @@ figures, tasks of text) compute nothing to speak of.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from overtrain.config.encoders import HubEncoder
 from overtrain.config.hub import is_local
 from overtrain.config.judges import LocalJudge, ServedJudge
 from overtrain.config.models import PretrainedModel
-from overtrain.config.tasks import Classification, ImageArchives
+from overtrain.config.tasks import Classification, ImageArchives, Prompted
 from overtrain.planning.formulas import BFLOAT16, FLOAT32, STATE, UPDATE, Size
 
 SNAPSHOTS = 2  # that are kept of a sweep's run: its best epoch and its last
@@ -273,7 +273,9 @@ def finetune_instruct(catalogue: Catalogue, names: Wildcards) -> Work:
     recipe = catalogue.settings.instruction_recipes[names.recipe]
     task, size = catalogue.settings.tasks[names.task], released(catalogue, names.model)
     length = min(task.tokens, recipe.max_length)
-    return tuned(catalogue, names, "finetune_instruct", length * size.recomputed(length))
+    work = tuned(catalogue, names, "finetune_instruct", length * size.recomputed(length))
+    kept = len(recipe.snapshots or ()) * FLOAT32 * size.weights
+    return replace(work, temporary=work.temporary + kept, scratch=work.scratch + kept)
 
 
 @of("align_projector")
@@ -336,6 +338,71 @@ def generate(catalogue: Catalogue, names: Wildcards) -> Work:
         moved=FLOAT32 * size.weights,
         waits=FLOAT32 * size.weights,
     )
+
+
+@of("evaluate_task", "evaluate_task_base")
+def evaluate_task(catalogue: Catalogue, names: Wildcards) -> Work:
+    """2 N a token of each prompt, and of what is generated; each step of generation reads weights.
+
+    A prompt is a question with its shots, or what the context holds of it. It is read to generate;
+    where the answer is one of some choices it is read again: once by transformers, whose logits
+    serve all of them, and by vLLM once for each.
+    """
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    suite = catalogue.task_suite
+    several = suite.backend == "vllm"
+    flops = decoded = steps = 0.0
+    for task, count in questions(catalogue, getattr(names, "task", None)):
+        length = min((suite.shots + 1) * task.tokens, own.window - task.new_tokens)
+        choices = len(task.choices or ())
+        passes = 1 + (choices if several else min(1, choices))
+        flops += count * (passes * length + task.new_tokens) * size.forward(length)
+        batch = min(count, VLLM_BATCH if several else suite.batch_size)
+        taken = -(-count // batch) * task.new_tokens
+        decoded += taken * (BFLOAT16 * size.weights + batch * length * size.cache())
+        steps += taken
+    return Work(
+        kind="benchmarks",
+        model=own.size,
+        flops=flops,
+        decoded=decoded,
+        layers=0 if several else steps * size.layers,
+        moved=FLOAT32 * size.weights,
+        waits=waiting(names, size),
+    )
+
+
+@of("evaluate_programs", "evaluate_programs_base")
+def evaluate_programs(catalogue: Catalogue, names: Wildcards) -> Work:
+    """Programs by transformers, step by step, of each of a run's weights; their validation loss."""
+    own, size = catalogue.released(names.model), released(catalogue, names.model)
+    asked, task = catalogue.settings.evaluations.programs, catalogue.prompted(names.task)
+    recipe = catalogue.settings.instruction_recipes[names.recipe]
+    weights = 1 + (len(recipe.snapshots or ()) if hasattr(names, "run") else 0)
+    count = min(task.examples.test, asked.questions)
+    steps = weights * -(-count // asked.batch_size) * task.new_tokens
+    cache = asked.batch_size * ANSWERED * task.new_tokens * size.cache()
+    return Work(
+        kind="decoding",
+        model=own.size,
+        flops=weights * task.examples.validation * task.tokens * size.forward(task.tokens),
+        decoded=steps * (BFLOAT16 * size.weights + cache),
+        layers=steps * size.layers,
+        moved=2 * weights * FLOAT32 * size.weights,
+        waits=waiting(names, size) * weights,
+    )
+
+
+def questions(catalogue: Catalogue, tuned: str | None) -> Iterator[tuple[Prompted, int]]:
+    """Tasks that a base (None), or a run on a task, is asked, and how often, over all formats."""
+    suite = catalogue.task_suite
+    for name, asked in suite.evaluations.items():
+        task = catalogue.prompted(asked.task)
+        count = min(task.examples.test, suite.questions or task.examples.test)
+        yield task, count * len(catalogue.formats_asked(name, tuned))
+    if tuned and catalogue.own_files(tuned):
+        task = catalogue.prompted(tuned)
+        yield task, min(task.examples.validation, suite.validation)
 
 
 @of("evaluate_benchmarks", "evaluate_benchmarks_base")

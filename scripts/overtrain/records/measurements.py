@@ -2,8 +2,9 @@
 
 Units: `tokens` pre-training tokens; `loss` nats per token (or per question); `perplexity`
 exp(loss); `accuracy` a fraction, `accuracy_norm` that by the likelihood of a character of each
-answer; `l2_distance` the Euclidean norm of the change of all weights (of a text model's in visual
-tuning, where `projector_l2_distance` is that of the projector's).
+answer, `accuracy_generated` that of generated text which begins with the right label;
+`l2_distance` the Euclidean norm of the change of all weights (of a text model's in visual tuning,
+where `projector_l2_distance` is that of the projector's).
 `stderr` is the standard error over the `n` sequences or questions of the evaluation. A diverged
 run's value is NaN. In the theory study, `features` counts the features of a network (or is the
 place of one), `time` is that of the gradient flow, and weights start at exp(-`tau`). `shots` are
@@ -11,13 +12,14 @@ the examples in a prompt, null where an evaluation harness has its own. `rouge_l
 `win_rate` and `length_controlled_win_rate` are fractions of the `n` prompts that were judged, and
 `invalid_verdicts` a count. Of vision-language benchmarks, `score` and `vlm_score` (their mean) are
 fractions, as are `accuracy_plus`, `precision`, `recall`, `yes_ratio` and `f1` (also of a category,
-`f1_random`); `perception` and `cognition` are sums of percent, `unparsed` a count of answers
-(or of generated programs, of which `docstring_share` and `comment_share` are fractions); `step` is
-null but of a snapshot of a run and of the last weights of a run that has them;
+`f1_random`); `perception` and `cognition` are sums of percent, `unparsed` a count of answers;
 `half_curvature` is in nats for gamma (or lambda) 1, `slope` for lambda 1, `loss_change` in the unit
 of its loss; losses, singular values and distances of linear networks have no unit; `inflection` is
 a number of features, and `progress` the share of a feature's way from pre-training's to
-fine-tuning's.
+fine-tuning's. `gpu_hours_expected` and `gpu_hours_spent` are of `n` jobs together, core-hours where
+they run without a GPU; their `evaluation` is training or evaluation. Of programs that a model
+writes, `docstring_share` and `comment_share` are fractions of those that parse, and `unparsed` is
+the count of the others.
 """
 
 from __future__ import annotations
@@ -52,13 +54,13 @@ SCHEMA = pa.schema(
         "shots": pa.int64(),
         "prompt": pa.string(),
         "epoch": pa.int64(),
-        "step": pa.int64(),  # of training: of a snapshot, and of last the number of all
-        # base, best (epoch on validation), last (epoch), snapshot (weights at a step before the
-        # last), noise, interpolated (base + lambda x a direction: noise, or a run's change),
-        # reference (the run that win rates compare with); theory: simulated, closed_form
+        "step": pa.int64(),  # of training, after which the weights were kept
+        # base, best (epoch on validation), last (epoch), snapshot (after `step`), noise,
+        # interpolated (base + lambda x a direction: noise, or a run's change), reference (the run
+        # that win rates compare with); theory: simulated, closed_form
         "selection": pa.string(),
-        # c4, id, training, alpaca, vlm (the mean of vision-language benchmarks), programs (that a
-        # run writes), or a benchmark's name; theory: pretraining, fine_tuning
+        # c4, id, training, alpaca, vlm (the mean of vision-language benchmarks), programs, or the
+        # name of a benchmark or of a prompted task; theory: pretraining, fine_tuning
         "evaluation": pa.string(),
         "metric": pa.string(),
         "split": pa.string(),  # alpaca, vision: all prompts or questions, or the even or odd ones

@@ -63,6 +63,12 @@ def hash_of(path: Path) -> str | None:
     return sha256(weights) if weights.exists() else None
 
 
+def hash_of_all(paths: list[Path]) -> str | None:
+    """One of the hashes of several, in their order; None if there is none."""
+    hashes = [hash_of(path) for path in paths]
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest() if hashes else None
+
+
 def git_commit(root: Path = Path(__file__).parent) -> str:
     """The commit of the code, with a `+` if tracked files differ; 'unknown' outside git."""
     command = [

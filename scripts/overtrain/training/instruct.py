@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel, set_seed
 from trl import SFTConfig
@@ -25,13 +26,19 @@ from trl import SFTConfig
 from overtrain import PipelineError
 from overtrain.data.tasks import read_split
 from overtrain.model import chat
-from overtrain.model.examples import Examples, pad
 from overtrain.model.losses import language_modelling
-from overtrain.model.released import Released, load_model
+from overtrain.model.released import STEPS, Released, load_model
 from overtrain.records.provenance import whole_folder, write_json
 from overtrain.training.processes import Processes
 from overtrain.training.states import prepare_state, told_of_full_disk
-from overtrain.training.trainer import Trained, run, set_up, take_part, trained_to_the_end
+from overtrain.training.trainer import (
+    SNAPSHOTS,
+    Trained,
+    run,
+    set_up,
+    take_part,
+    trained_to_the_end,
+)
 from overtrain.training.tuning import (
     AnyTuning,
     Trainer,
@@ -50,9 +57,18 @@ MODULE = "overtrain.training.instruct"  # this one, for processes to run
 
 @dataclass(frozen=True)
 class Tuning(AnyTuning):
-    """Everything a run's weights depend on. `lora`: None, or rank, alpha, dropout, modules."""
+    """Everything a run's weights depend on. `lora`: None, or rank, alpha, dropout, modules.
+
+    snapshots: shares of the steps after which the weights are kept, too.
+    """
 
     lora: dict | None = None
+    snapshots: list[float] | None = None
+
+    def kept_after(self, steps: int) -> list[int]:
+        """The steps, of so many in all, after which the weights are kept; never the last."""
+        shares = self.snapshots or []
+        return sorted({max(1, round(share * steps)) for share in shares} - {steps})
 
     @classmethod
     def from_config(cls, slice_: dict, **names: Any) -> Tuning:
@@ -115,8 +131,11 @@ def tune(
     model = assemble(base, tuning, trained.tensors)
     far = {"l2_distance": distance(load_model(base), model)}
     save(model, tokenizer, folder)
+    for path in (folders.state / SNAPSHOTS).glob("*.safetensors"):
+        kept = folder / STEPS / path.stem
+        save(assemble(base, tuning, load_file(path)), tokenizer, kept)
     held_out = tokens_of(task, "test", tokenizer, tuning.max_length)
-    padded = padded_examples(*held_out, tokenizer.pad_token_id)
+    padded = chat.padded(*held_out, tokenizer.pad_token_id)
     scored = Released(model.to("cuda" if processes.cuda else "cpu"))
     score = language_modelling(scored, padded, scored.batch_tokens(processes.batch_tokens))
     return measurements(tuning, identity, trained, far, len(order), score)
@@ -161,7 +180,8 @@ def train(base: Path, tuning: Tuning, processes: Processes, data: Dataset, state
             raise
         reason = " ".join(str(error).split())[:200]
         raise PipelineError(f"instruction_recipes.{tuning.recipe}.lora: {reason}") from error
-    return run(trainer, processes, len(data) // tuning.batch_size, state)
+    steps = len(data) // tuning.batch_size
+    return run(trainer, processes, steps, state, tuning.kept_after(steps))
 
 
 def adapter(tuning: Tuning):
@@ -204,13 +224,6 @@ def assemble(base: Path, tuning: Tuning, tensors: dict[str, Tensor]) -> PreTrain
     wrapped = get_peft_model(model, adapter(tuning))
     wrapped.load_state_dict(tensors)
     return wrapped.merge_and_unload()
-
-
-def padded_examples(ids: list[np.ndarray], labels: list[np.ndarray], padding: int) -> Examples:
-    """Inputs, and the tokens that follow them where they are a response's."""
-    padded = pad(ids, [1] * len(ids), padding)
-    targets = pad(labels, [1] * len(ids), padding).targets
-    return Examples(padded.inputs, targets, padded.lengths)
 
 
 if __name__ == "__main__":

@@ -31,11 +31,12 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from overtrain.records.provenance import write_json
+from overtrain.records.provenance import whole_file, write_json
 from overtrain.training.processes import Processes, Saving, launch, own_part, saving_states
 from overtrain.training.states import complete, last_state, remove_states, told_of_full_disk
 
 EXAMPLES, WEIGHTS, LOSSES = "examples", "trained.safetensors", "losses.json"  # of a state's folder
+SNAPSHOTS = "snapshots"  # the same: weights by the step after which they were kept
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,28 @@ class Watch(TrainerCallback):
             print(f"step {state.global_step}: loss {loss:.4f}, learning rate {rate:.3g}")
 
 
+class Snapshots(TrainerCallback):
+    """Keeps the weights after some steps, which are measured, too.
+
+    They lie in the state, so that a killed run has those that it came to.
+    """
+
+    def __init__(self, trainer: WholeStates, steps: list[int], state: Path):
+        self.trainer, self.steps, self.folder = trainer, steps, state / SNAPSHOTS
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_
+    ) -> None:
+        path = self.folder / f"{state.global_step}.safetensors"
+        if state.global_step not in self.steps or path.exists():
+            return
+        tensors = self.trainer.accelerator.get_state_dict(self.trainer.model)  # all take part
+        if args.should_save:
+            own = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+            with whole_file(path) as temporary:
+                save_file(own, temporary)
+
+
 def arguments_for(processes: Processes, batch_size: int, state: Path) -> dict[str, Any]:
     """The arguments of a training that its processes and its states ask for."""
     sharded = {
@@ -193,8 +216,17 @@ def set_up(arguments: TrainingArguments, processes: Processes) -> None:
         PartialState().__dict__["distributed_type"] = DistributedType.MULTI_GPU
 
 
-def run(trainer: WholeStates, processes: Processes, steps: int, state: Path) -> Trained:
-    """Train, from the last state if there is one."""
+def run(
+    trainer: WholeStates,
+    processes: Processes,
+    steps: int,
+    state: Path,
+    snapshots: list[int] | None = None,
+) -> Trained:
+    """Train, from the last state if there is one.
+
+    snapshots: steps after which the weights are kept in `state` (SNAPSHOTS), too.
+    """
     if trainer.args.bf16 and processes.count > 1:  # accelerate's own: all three in bfloat16
         trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
@@ -206,6 +238,8 @@ def run(trainer: WholeStates, processes: Processes, steps: int, state: Path) -> 
     with saving_states(processes.state_minutes) as saving:
         watch = Watch(steps, saving)
         trainer.add_callback(watch)
+        if snapshots:
+            trainer.add_callback(Snapshots(trainer, snapshots, state))
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "grad_norm" in entry]
     if watch.diverged:

@@ -19,9 +19,11 @@ class BaseByCheckpoint(InGroups, Figure):
     @staticmethod
     def draw(data: Data, settings: dict) -> Drawn:
         from overtrain.figures.drawing.axes import grid, sns
-        from overtrain.figures.drawing.study import line
+        from overtrain.figures.drawing.study import line, source_handles
         from overtrain.figures.drawing.summaries import stacked
+        from overtrain.studies.amuro_char import as_shown
 
+        data = as_shown(data, settings)
         figure, axes = grid(1, len(settings["groups"]))
         figure.set_size_inches(1.7 * figure.get_figwidth(), 1.2 * figure.get_figheight())
         drawn = []
@@ -34,5 +36,6 @@ class BaseByCheckpoint(InGroups, Figure):
                 drawn.append(line(axis, own, settings, **style).assign(group=group["title"]))
             axis.set(ylabel="score", title=group["title"])
             beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-            axis.legend(frameon=False, fontsize="small", **beside)
+            handles = axis.get_legend_handles_labels()[0] + source_handles(data)
+            axis.legend(handles=handles, frameon=False, fontsize="small", **beside)
         return figure, stacked(drawn)

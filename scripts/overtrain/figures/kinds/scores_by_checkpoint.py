@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from overtrain.config.section import Distinct
-from overtrain.figures.families.released_numbers import InCells
+from overtrain.figures.families.released_numbers import Formats, InCells
 from overtrain.figures.kind import Data, Drawn, Figure
 
 METRICS = {"accuracy": "accuracy", "rouge_l": "ROUGE-L"}
@@ -18,9 +17,7 @@ class ScoresByCheckpoint(InCells, Figure):
     """A colour for each format of the prompts, where there are several."""
 
     plot: Literal["scores_by_checkpoint"]
-    prompts: Distinct[Literal["default", "instruction", "input_output"]] = Field(
-        ["default"], description="Task formats"
-    )
+    prompts: Formats = Field(["default"])
 
     def formats(self) -> list[str]:
         return list(self.prompts)
@@ -30,7 +27,9 @@ class ScoresByCheckpoint(InCells, Figure):
         from overtrain.figures.drawing.axes import PALETTE, grid, plt, sns
         from overtrain.figures.drawing.study import cell_title, line, source_handles
         from overtrain.figures.drawing.summaries import stacked
+        from overtrain.studies.amuro_char import as_shown
 
+        data = as_shown(data, settings)
         prompts, cells = settings["prompts"], settings["cells"]
         columns = min(COLUMNS, len(cells))
         figure, axes = grid(-(-len(cells) // columns), columns)

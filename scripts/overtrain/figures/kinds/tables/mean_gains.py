@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from typing import Literal
 
-from overtrain.figures.families.released_numbers import InGroups, OneSource
+from overtrain.figures.families.released_numbers import InGroups
 from overtrain.figures.kind import Data, Table
 
 
 class MeanGains(InGroups, Table):
-    """A column for each group."""
+    """A column for each group, and of two sources for each of them."""
 
     content: Literal["mean_gains"]
-    source: OneSource
 
     @staticmethod
     def tabulate(data: Data, settings: dict) -> Data:
-        from overtrain.studies.amuro_char import mean_gains, with_base
+        import pandas as pd
+
+        from overtrain.studies import amuro_char as study
 
         groups = {group["title"]: group["cells"] for group in settings["groups"]}
-        table = mean_gains(with_base(data), groups, settings["checkpoints"])
-        return table.set_index("checkpoint").map("{:.3f}".format).rename_axis("Checkpoint")
+        tables = []
+        for name, pairs in study.sourced(study.with_base(study.as_shown(data, settings))).items():
+            shown = study.checkpoints_of(pairs.source.iloc[0], settings)
+            own = study.mean_gains(pairs, groups, shown).set_index("checkpoint")
+            tables.append(own.rename(columns=lambda group, name=name: group + name))
+        table = pd.concat(tables, axis=1).reindex(settings["checkpoints"])
+        text = table.map("{:.3f}".format, na_action="ignore").fillna("-")
+        return text.rename_axis("Checkpoint")

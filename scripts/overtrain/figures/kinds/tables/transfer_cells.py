@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from overtrain.figures.families.released_numbers import InDirections, OneSource
+from overtrain.figures.families.released_numbers import InDirections
 from overtrain.figures.kind import Data, Table
 from overtrain.figures.kinds.tables.transfer import by_direction
 
@@ -13,7 +13,6 @@ class TransferCells(InDirections, Table):
     """Directions below each other."""
 
     content: Literal["transfer_cells"]
-    source: OneSource
 
     @staticmethod
     def tabulate(data: Data, settings: dict) -> Data:
@@ -22,11 +21,20 @@ class TransferCells(InDirections, Table):
         tables = []
         for direction, cells in by_direction(data, settings).items():
             wide = cells.pivot_table(
-                index=["task", "evaluation"], columns="checkpoint", values="ratio", sort=False
+                index=["task", "evaluation"],
+                columns="checkpoint",
+                values="ratio",
+                sort=False,
+                dropna=False,
             )
             wide.index = [f"{task} to {evaluation}" for task, evaluation in wide.index]
             tables.append(wide.assign(direction=direction))
         table = pd.concat(tables)
+        table = table.reindex(columns=["direction", *settings["checkpoints"]])
         columns = ["direction", *settings["checkpoints"]]
-        percent = table[settings["checkpoints"]].map(lambda ratio: f"{100 * ratio:.2f}")
+
+        def text(ratio: float) -> str:
+            return "-" if pd.isna(ratio) else f"{100 * ratio:.2f}"
+
+        percent = table[settings["checkpoints"]].map(text)
         return percent.assign(direction=table["direction"])[columns].rename_axis("Pair")
