@@ -311,7 +311,7 @@ def test_titles_of_figures_30_to_64_differ_and_say_the_setting(config):
     assert not [title for title in titles if "{" in title]
 
 
-SCHEMATICS = {(PAPER, "fig07"), (STUDY, "fig01"), ("adaptability", "fig04")}
+SCHEMATICS = [(PAPER, "fig07"), (STUDY, "fig01"), ("adaptability", "fig04")]
 
 
 def test_the_schematics_alone_have_no_aggregate(config):

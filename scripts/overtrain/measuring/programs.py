@@ -8,6 +8,7 @@ no Python even so is counted as `unparsed` and is in no share.
 from __future__ import annotations
 
 import ast
+import json
 import math
 import tokenize
 from collections.abc import Iterator
@@ -21,13 +22,13 @@ from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.losses import language_modelling
 from overtrain.model.memory import Room
-from overtrain.model.released import STEPS, Released, load_model
+from overtrain.model.released import ALL_STEPS, STEPS, Released, load_model
 from overtrain.records.measurements import loss_rows, row
 
 ENDS = ('"""', "'''", '"', "'", '""', "''")  # what a string may lack that was cut
 ANSWERS = pa.schema(
     {
-        "step": pa.int64(),  # of the weights that answered; null: the last, or a base model's
+        "step": pa.int64(),  # of the weights that answered; null: a base model's
         "question": pa.string(),
         "answer": pa.string(),  # null of a run that diverged
         "docstring": pa.bool_(),  # null where the program does not parse
@@ -133,4 +134,5 @@ def weights_of(run: Path) -> Iterator[tuple[dict, Path]]:
     kept = sorted((run / STEPS).glob("*"), key=lambda folder: int(folder.name))
     for folder in kept:
         yield {"selection": "snapshot", "step": int(folder.name)}, folder
-    yield {"selection": "last"}, run
+    steps = json.loads((run / ALL_STEPS).read_text()) if (run / ALL_STEPS).exists() else None
+    yield {"selection": "last", "step": steps}, run
