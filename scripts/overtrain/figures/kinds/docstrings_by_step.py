@@ -42,9 +42,9 @@ class DocstringsByStep(OfPrograms):
         for ((model, checkpoint), task), axis in wrapped.items():
             shown = (table.model == model) & (table.checkpoint == checkpoint) & (table.task == task)
             for rate, line in table[shown].sort_values("step").groupby("learning_rate"):
-                width = THICK if line.chosen.any() else 1.0
+                width, order = (THICK, 1) if line.chosen.any() else (1.0, 2)  # it hides none
                 points = (line.step, line["mean"], line["std"])
-                style = programs.POINT | {"linewidth": width, "elinewidth": 0.8}
+                style = programs.POINT | {"linewidth": width, "elinewidth": 0.8, "zorder": order}
                 axis.errorbar(*points, color=shades.colour(rate), **style)
             several = len(rows) > 1
             name = programs.title(model, checkpoint, rows, titles)
