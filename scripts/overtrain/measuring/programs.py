@@ -2,7 +2,8 @@
 
 A program is read by Python's own parser, never by looking for quotes. One that was cut at the new
 tokens is read as far as it goes: with an open docstring closed, or without its last lines. What is
-no Python even so is counted as `unparsed` and is in no share.
+no Python even so counts as `unparsed`, and as without a docstring: with one at its start it could
+be read up to there.
 """
 
 from __future__ import annotations
@@ -78,18 +79,16 @@ def read_all(prompts: list[str], said: list[str], begins: str) -> list[Program |
 
 
 def score_rows(found: list[Program | None], identity: dict) -> list[dict]:
-    """Measurement rows: shares of the programs that parse, and how many do not.
+    """Measurement rows: shares of all programs, and how many of them do not parse.
 
     `stderr` is that of a share, sqrt(p (1 - p) / n).
     """
     own = identity | {"evaluation": "programs", "split": "test"}
-    whole = [program for program in found if program is not None]
-    rows = [row(own, "unparsed", len(found) - len(whole), n=len(found))]
+    n = len(found)
+    rows = [row(own, "unparsed", found.count(None), n=n)]
     for metric in ("docstring", "comment"):
-        held, n = sum(getattr(program, metric) for program in whole), len(whole)
-        share = held / n if n else math.nan
-        error = math.sqrt(share * (1 - share) / n) if n else math.nan
-        rows.append(row(own, f"{metric}_share", share, error, n))
+        share = sum(getattr(program, metric) for program in found if program) / n
+        rows.append(row(own, f"{metric}_share", share, math.sqrt(share * (1 - share) / n), n))
     return rows
 
 
