@@ -68,12 +68,18 @@ def without_docstrings(source: str, tree: ast.Module) -> str:
 
 
 def without_comments(source: str) -> str:
-    """Lines that were only a comment go; others lose it, and the space before it."""
+    """Lines that were only a comment go; others lose it, and the space before it.
+
+    After a line that goes on (a backslash at its end) an empty one stays, which ends it.
+    """
     lines = source.split("\n")
-    for kind, _, (line, column), *_ in reversed(tokens(source)):
-        if kind == tokenize.COMMENT:
-            kept = lines[line - 1][:column].rstrip()
-            lines[line - 1 : line] = [kept] if kept else []
+    places = [token.start for token in tokens(source) if token.type == tokenize.COMMENT]
+    commented = {line for line, _ in places}
+    for line, column in reversed(places):
+        kept = lines[line - 1][:column].rstrip()
+        before = line - 1
+        goes_on = before > 0 and before not in commented and lines[before - 1].endswith("\\")
+        lines[line - 1 : line] = [kept] if kept or goes_on else []
     return "\n".join(lines)
 
 
