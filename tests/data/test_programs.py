@@ -150,9 +150,13 @@ def test_comments_by_hand(source: str, expected: str) -> None:
     assert without(source, COMMENTS) == expected
 
 
+NO_TOKENS = "def f():\n    if x:\n        # a\n \\\n\n       return"  # although it has a tree
+
+
 @pytest.mark.parametrize("what", [[], DOCSTRINGS, COMMENTS, ALL])
 @pytest.mark.parametrize(
-    "source", ["some words of prose", "def f(:\n", "x = '", "x = 1\x00", "print 'a'", "(" * 5000]
+    "source",
+    ["some words of prose", "def f(:\n", "x = '", "x = 1\x00", "print 'a'", "(" * 5000, NO_TOKENS],
 )
 def test_what_is_not_python_is_none(source: str, what: list[str]) -> None:
     assert without(source, what) is None
