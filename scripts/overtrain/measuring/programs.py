@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from overtrain.data.programs import parse, tokens
+from overtrain.data.programs import parse, tokens, with_newlines
 from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.losses import language_modelling
@@ -26,7 +26,7 @@ from overtrain.model.memory import Room
 from overtrain.model.released import ALL_STEPS, STEPS, Released, load_model
 from overtrain.records.measurements import loss_rows, row
 
-ENDS = ('"""', "'''", '"', "'", '""', "''")  # what a string may lack that was cut
+ENDS = ('"""', "'''", '"', "'")  # what a string may lack that was cut
 ANSWERS = pa.schema(
     {
         "step": pa.int64(),  # of the weights that answered; null: a base model's
@@ -48,7 +48,7 @@ class Program:
 
 def read(text: str) -> Program | None:
     """What the program in a text holds; None if it is none, or has no function."""
-    for candidate in candidates(text):
+    for candidate in candidates(with_newlines(text)):
         if (tree := parse(candidate)) is not None and (function := first_function(tree)):
             comments = any(token.type == tokenize.COMMENT for token in tokens(candidate))
             return Program(ast.get_docstring(function) is not None, comments)
@@ -67,6 +67,8 @@ def candidates(text: str) -> Iterator[str]:
     yield text
     for end in ENDS:
         yield text.rstrip("\\") + end
+    if text.endswith(("'", '"')):  # the first of three; two more would begin a string elsewhere
+        yield text + 2 * text[-1]
     lines = text.split("\n")
     for last in range(len(lines) - 1, 0, -1):
         yield "\n".join(lines[:last])
