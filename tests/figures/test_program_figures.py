@@ -60,6 +60,17 @@ def score(where: dict, share: float, loss: float) -> list[dict]:
     ]
 
 
+def diverged(rows: list[dict], lost: dict) -> list[dict]:
+    """Rows if those runs have diverged: without weights there is no snapshot, and no step."""
+    found = []
+    for row in rows:
+        if row["selection"] == "base" or not lost.items() <= row.items():
+            found.append(row)
+        elif row["selection"] == "last":
+            found.append(row | {"value": np.nan, "step": None})
+    return found
+
+
 def settings(plot: str, **more: object) -> dict:
     titles = {"m": "Model", "n": "Other model"} | TASKS
     own = {"plot": plot, "title": "A title", "scale": "demo scale", "titles": titles}
@@ -122,11 +133,8 @@ def test_means_and_deviations_are_those_over_seeds():
 
 @pytest.mark.parametrize("plot", KINDS)
 def test_a_diverged_run_is_a_gap_and_its_rate_is_not_chosen(plot):
-    rows = made()
-    for row in rows:
-        bad = (row["checkpoint"], row["task"]) == ("late", "without")
-        if bad and row.get("seed") == 1 and row.get("learning_rate") == 1e-5:
-            row["value"] = np.nan
+    lost = {"checkpoint": "late", "task": "without", "learning_rate": 1e-5, "seed": 1}
+    rows = diverged(made(), lost)
     table = drawn(plot, rows)
     own = (table.checkpoint == "late") & (table.task == "without")
     assert rates_of(table)["late", "without"] == {1e-4}
@@ -138,11 +146,7 @@ def test_a_diverged_run_is_a_gap_and_its_rate_is_not_chosen(plot):
 
 @pytest.mark.parametrize("plot", KINDS)
 def test_if_all_runs_diverged_none_is_marked(plot):
-    rows = made()
-    for row in rows:
-        if row["selection"] != "base":
-            row["value"] = np.nan
-    assert rates_of(drawn(plot, rows)) == {}
+    assert rates_of(drawn(plot, diverged(made(), {}))) == {}
 
 
 def test_steps_begin_at_the_base_and_the_chosen_line_is_thicker():

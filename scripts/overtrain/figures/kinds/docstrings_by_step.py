@@ -31,7 +31,7 @@ class DocstringsByStep(OfPrograms):
         shades = Shades(
             data[data.selection == "last"].learning_rate, "learning rate", programs.rate_text
         )
-        shares = programs.of(data, programs.SHARE, "snapshot", "last")
+        shares = at_every_step(programs.of(data, programs.SHARE, "snapshot", "last"))
         table = programs.over_seeds(shares, ["learning_rate", "step"])
         base = programs.over_seeds(programs.of(data, programs.SHARE, "base"), []).assign(step=0)
         begun = table[[*programs.SWEEP, "learning_rate"]].drop_duplicates()
@@ -58,3 +58,16 @@ class DocstringsByStep(OfPrograms):
         handles.append(plt.Line2D([], [], label="lowest validation loss", **thick))
         programs.explain(figure, handles, shades.title)
         return figure, table
+
+
+def at_every_step(shares: Data) -> Data:
+    """With a diverged run, which has no weights and so no step, at all steps of its sweep.
+
+    Its rate has no mean at any of them.
+    """
+    from overtrain.figures.drawing.programs import SWEEP
+    from overtrain.figures.drawing.summaries import stacked
+
+    lost = shares[shares.step.isna()]
+    steps = shares[[*SWEEP, "step"]].dropna().drop_duplicates()
+    return stacked([shares.dropna(subset="step"), lost.drop(columns="step").merge(steps)])
