@@ -125,6 +125,36 @@ def test_an_evaluation_of_prompted_tasks_by_hand():
     assert run.flops < 2000 * (4 * 350 + 5) * forward  # another domain: one format
 
 
+def test_programs_of_a_run_are_written_by_its_last_weights_and_by_those_kept_at_steps(estimator):
+    """Gemma-2B on TinyGSM: 200 questions, 32 at a time, 256 new tokens; kept after three steps."""
+    trunk = 18 * (2 * 2048**2 + 2 * 2048 * 256 + 3 * 2048 * 16384)
+    head = 256000 * 2048  # tied: the embedding is the head
+    forward = 2 * (trunk + head) + 2 * 18 * 2048 * 300
+    names = {"task": "tinygsm", "recipe": "programs"}
+    base = estimator.need("evaluate_programs_base", of("Gemma-2B", "6T", **names), 1).work
+    steps, cache = 7 * 256, 32 * 128 * 2 * 18 * 256 * 2  # half of the new tokens
+    assert base.flops == 200 * 300 * forward
+    assert base.decoded == steps * (2 * (trunk + head) + cache)
+    assert base.layers == steps * 18
+    assert base.moved == 2 * 4 * (trunk + head) and base.waits == 0
+    names |= {"run": "lr1e-06-seed0"}
+    run = estimator.need("evaluate_programs", of("Gemma-2B", "6T", **names), 1).work
+    each = ("flops", "decoded", "layers", "moved")
+    assert [getattr(run, name) for name in each] == [4 * getattr(base, name) for name in each]
+    assert run.waits == 4 * 4 * (trunk + head)
+    plain = Estimator(catalogue_of(changed("instruction_recipes.programs.snapshots", None)))
+    alone = plain.need("evaluate_programs", of("Gemma-2B", "6T", **names), 1).work
+    assert [getattr(alone, name) for name in each] == [getattr(base, name) for name in each]
+    assert alone.waits == 4 * (trunk + head)
+    # The tuning itself holds them twice: in its state, and in what it hands on.
+    kept, none = (
+        own.need("finetune_instruct", of("Gemma-2B", "6T", **names), 1)
+        for own in (estimator, plain)
+    )
+    assert kept.work.flops == none.work.flops
+    assert kept.work.disk - none.work.disk == 2 * 3 * 4 * (trunk + head)
+
+
 VISUAL = {"task": "llava_instructions", "recipe": "llava", "run": "lr8e-06-seed0"}
 PROJECTOR = {"recipe": "llava", "projector": "seed0"}
 ENCODER = 3.81e11  # FLOPs of CLIP-L/14's 577 tokens: 24 layers of 12 x 1,024 squared, and attention

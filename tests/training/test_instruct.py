@@ -479,6 +479,115 @@ def test_a_run_asked_to_end_saves_first_and_goes_on(long, checkpoint, task, tmp_
     assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
 
 
+# --- weights kept on the way ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "steps", "expected"),
+    [
+        (None, 12, []),
+        ([0.25, 0.5], 12, [3, 6]),
+        ([0.5, 0.25], 12, [3, 6]),
+        ([0.1, 0.25, 0.5], 125, [12, 31, 62]),
+        ([0.01, 0.02, 0.5], 12, [1, 6]),  # none before the first step, and no step twice
+        ([0.5, 0.99], 12, [6]),  # the last are kept anyway
+        ([0.3, 0.6], 1, []),
+    ],
+)
+def test_weights_are_kept_after_shares_of_the_steps(tuning, snapshots, steps, expected):
+    assert replace(tuning, snapshots=snapshots).kept_after(steps) == expected
+
+
+def steps_of(folder: Path) -> dict[str, bytes]:
+    """The weights that a run kept, by their step."""
+    found = (folder / "out/steps").glob("*")
+    return {path.name: (path / "model.safetensors").read_bytes() for path in found}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+def test_keeping_weights_changes_nothing(run, tuning, checkpoint, task, tmp_path):
+    rows, folder = run
+    own = replace(tuning, snapshots=[0.25, 0.5])
+    assert tune(own, checkpoint, task, tmp_path) == rows
+    assert files_of(tmp_path / "out") == contents(folder / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["steps"]
+    assert sorted(steps_of(tmp_path)) == ["3", "6"]
+    assert left_of(tmp_path / "state") == [*LEFT[:2], "snapshots", LEFT[2]]
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_kept_weights_are_those_of_a_run_of_so_many_steps(tuning, checkpoint, task, tmp_path, lora):
+    """At a constant rate the first of two epochs is all of a run of one."""
+    own = replace(tuning, scheduler="constant", warmup_steps=0, lora=lora, snapshots=[0.25, 0.5])
+    tune(own, checkpoint, task, tmp_path)
+    tune(replace(own, epochs=1, snapshots=None), checkpoint, task, tmp_path / "short")
+    kept, short = tmp_path / "out/steps/6", tmp_path / "short/out"
+    names = contents(short).keys() - {"provenance.json"}
+    assert contents(kept) == {name: contents(short)[name] for name in names}
+    found = steps_of(tmp_path)
+    last = (tmp_path / "out/model.safetensors").read_bytes()
+    assert len({found["3"], found["6"], last}) == 3
+    model = AutoModelForCausalLM.from_pretrained(kept)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert AutoTokenizer.from_pretrained(kept).chat_template == TEMPLATE
+
+
+def test_a_run_trained_to_its_end_hands_on_what_it_kept(tuning, checkpoint, task, tmp_path, capsys):
+    own = replace(tuning, snapshots=[0.25])
+    tune(own, checkpoint, task, tmp_path)
+    found = steps_of(tmp_path)
+    shutil.rmtree(tmp_path / "out")
+    tune(own, checkpoint, task, tmp_path)
+    assert "trained to the end by an earlier attempt" in capsys.readouterr().out
+    assert list(found) == ["3"] and steps_of(tmp_path) == found
+
+
+def test_a_run_of_other_settings_has_no_weights_kept_before(tuning, checkpoint, task, tmp_path):
+    short = replace(tuning, epochs=1)
+    tune(replace(short, snapshots=[0.5]), checkpoint, task, tmp_path)
+    tune(replace(short, snapshots=[0.7], learning_rate=1e-3), checkpoint, task, tmp_path)
+    assert list(steps_of(tmp_path)) == ["4"]
+    tune(short, checkpoint, task, tmp_path)
+    assert not (tmp_path / "out/steps").exists()
+
+
+def test_a_run_that_diverged_hands_on_no_weights(tuning, checkpoint, task, tmp_path):
+    wild = replace(tuning, learning_rate=1e30, clip=None, snapshots=[0.01])
+    tune(wild, checkpoint, task, tmp_path)
+    assert sorted(contents(tmp_path / "out")) == ["diverged.json", "provenance.json"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_still_has_the_weights_that_it_kept(long, checkpoint, task, tmp_path, capsys):
+    own = replace(long, snapshots=[0.1, 0.5])
+    several = Processes(micro_batch=4, state_minutes=0)
+    status, _ = stop(own, several, checkpoint, task, tmp_path, 12, signal.SIGKILL)
+    assert status == -signal.SIGKILL and 6 <= last_step(tmp_path / "state") < 30
+    first = tmp_path / "state/snapshots/6.safetensors"
+    before = first.stat().st_mtime_ns
+    tune(own, checkpoint, task, tmp_path, several)
+    assert "continuing from checkpoint-" in capsys.readouterr().out
+    assert first.stat().st_mtime_ns == before  # not written again
+    tune(own, checkpoint, task, tmp_path / "whole")
+    found = steps_of(tmp_path)
+    assert sorted(found) == ["30", "6"] and found == steps_of(tmp_path / "whole")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole/out")
+
+
+@pytest.mark.slow
+def test_two_processes_keep_what_one_does(tuning, checkpoint, task, tmp_path):
+    own = replace(tuning, epochs=1, snapshots=[0.5])
+    tune(own, checkpoint, task, tmp_path / "one")
+    several = Processes(micro_batch=2, state_minutes=NEVER, count=2)
+    tune(own, checkpoint, task, tmp_path / "two", several)
+    one, two = (load_file(tmp_path / n / "out/steps/3/model.safetensors") for n in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5)
+
+
 # --- several processes ----------------------------------------------------------------------------
 
 

@@ -15,11 +15,20 @@ DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def parse(source: str) -> ast.Module | None:
-    """The syntax tree; None of what is not Python."""
+    """The syntax tree; None of what is not Python, or has no tokens although it has a tree."""
     try:
-        return ast.parse(source)
+        tree = ast.parse(source)
+        tokens(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # a NUL, or too deep for it
         return None
+    except tokenize.TokenError:
+        return None
+    return tree
+
+
+def with_newlines(source: str) -> str:
+    """A text whose lines end as ours do; no mark of a byte order before it."""
+    return source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def docstrings(tree: ast.Module) -> list[tuple[ast.Expr, bool]]:
@@ -39,7 +48,7 @@ def without(source: str, what: list[str]) -> str | None:
 
     A body that was only a docstring becomes `pass`.
     """
-    source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    source = with_newlines(source)
     tree = parse(source)
     # A second string becomes the docstring when the first is gone.
     while tree and "docstrings" in what and docstrings(tree):
@@ -68,12 +77,18 @@ def without_docstrings(source: str, tree: ast.Module) -> str:
 
 
 def without_comments(source: str) -> str:
-    """Lines that were only a comment go; others lose it, and the space before it."""
+    """Lines that were only a comment go; others lose it, and the space before it.
+
+    After a line that goes on (a backslash at its end) an empty one stays, which ends it.
+    """
     lines = source.split("\n")
-    for kind, _, (line, column), *_ in reversed(tokens(source)):
-        if kind == tokenize.COMMENT:
-            kept = lines[line - 1][:column].rstrip()
-            lines[line - 1 : line] = [kept] if kept else []
+    places = [token.start for token in tokens(source) if token.type == tokenize.COMMENT]
+    commented = {line for line, _ in places}
+    for line, column in reversed(places):
+        kept = lines[line - 1][:column].rstrip()
+        before = line - 1
+        goes_on = before > 0 and before not in commented and lines[before - 1].endswith("\\")
+        lines[line - 1 : line] = [kept] if kept or goes_on else []
     return "\n".join(lines)
 
 

@@ -2,7 +2,8 @@
 
 A program is read by Python's own parser, never by looking for quotes. One that was cut at the new
 tokens is read as far as it goes: with an open docstring closed, or without its last lines. What is
-no Python even so is counted as `unparsed` and is in no share.
+no Python even so counts as `unparsed`, and as without a docstring: with one at its start it could
+be read up to there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from overtrain.data.programs import parse, tokens
+from overtrain.data.programs import parse, tokens, with_newlines
 from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.losses import language_modelling
@@ -25,7 +26,7 @@ from overtrain.model.memory import Room
 from overtrain.model.released import ALL_STEPS, STEPS, Released, load_model
 from overtrain.records.measurements import loss_rows, row
 
-ENDS = ('"""', "'''", '"', "'", '""', "''")  # what a string may lack that was cut
+ENDS = ('"""', "'''", '"', "'")  # what a string may lack that was cut
 ANSWERS = pa.schema(
     {
         "step": pa.int64(),  # of the weights that answered; null: a base model's
@@ -47,7 +48,7 @@ class Program:
 
 def read(text: str) -> Program | None:
     """What the program in a text holds; None if it is none, or has no function."""
-    for candidate in candidates(text):
+    for candidate in candidates(with_newlines(text)):
         if (tree := parse(candidate)) is not None and (function := first_function(tree)):
             comments = any(token.type == tokenize.COMMENT for token in tokens(candidate))
             return Program(ast.get_docstring(function) is not None, comments)
@@ -66,6 +67,8 @@ def candidates(text: str) -> Iterator[str]:
     yield text
     for end in ENDS:
         yield text.rstrip("\\") + end
+    if text.endswith(("'", '"')):  # the first of three; two more would begin a string elsewhere
+        yield text + 2 * text[-1]
     lines = text.split("\n")
     for last in range(len(lines) - 1, 0, -1):
         yield "\n".join(lines[:last])
@@ -78,18 +81,16 @@ def read_all(prompts: list[str], said: list[str], begins: str) -> list[Program |
 
 
 def score_rows(found: list[Program | None], identity: dict) -> list[dict]:
-    """Measurement rows: shares of the programs that parse, and how many do not.
+    """Measurement rows: shares of all programs, and how many of them do not parse.
 
     `stderr` is that of a share, sqrt(p (1 - p) / n).
     """
     own = identity | {"evaluation": "programs", "split": "test"}
-    whole = [program for program in found if program is not None]
-    rows = [row(own, "unparsed", len(found) - len(whole), n=len(found))]
+    n = len(found)
+    rows = [row(own, "unparsed", found.count(None), n=n)]
     for metric in ("docstring", "comment"):
-        held, n = sum(getattr(program, metric) for program in whole), len(whole)
-        share = held / n if n else math.nan
-        error = math.sqrt(share * (1 - share) / n) if n else math.nan
-        rows.append(row(own, f"{metric}_share", share, error, n))
+        share = sum(getattr(program, metric) for program in found if program) / n
+        rows.append(row(own, f"{metric}_share", share, math.sqrt(share * (1 - share) / n), n))
     return rows
 
 

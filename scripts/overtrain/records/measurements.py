@@ -20,8 +20,7 @@ of its loss; losses, singular values and distances of linear networks have no un
 a number of features, and `progress` the share of a feature's way from pre-training's to
 fine-tuning's. `gpu_hours_expected` and `gpu_hours_spent` are of `n` jobs together, core-hours where
 they run without a GPU; their `evaluation` is training or evaluation. Of programs that a model
-writes, `docstring_share` and `comment_share` are fractions of those that parse, and `unparsed` is
-the count of the others.
+writes, `docstring_share` and `comment_share` are fractions; `unparsed` counts those that are none.
 """
 
 from __future__ import annotations

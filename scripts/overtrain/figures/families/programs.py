@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from overtrain import PipelineError
 from overtrain.config import paths
@@ -21,6 +23,14 @@ class OfPrograms(OfSweeps, Figure):
     metrics: ClassVar[set[str]] = {"docstring_share", "loss"}
     selections: ClassVar[set[str]] = {"base", "last"}
     evaluation: ClassVar[str] = "programs"
+
+    checkpoints: Literal["all", "last"] = Field(
+        "all", description="Of each model: all, or the one with the most tokens"
+    )
+
+    def shown(self, model: str, catalogue: Catalogue) -> list[Checkpoint]:
+        found = super().shown(model, catalogue)
+        return found[-1:] if self.checkpoints == "last" else found
 
     @property
     def tuning(self) -> Tuning:
