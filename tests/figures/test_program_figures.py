@@ -209,6 +209,16 @@ def test_a_figure_asks_for_the_base_and_the_whole_chain_of_each_run(config, figu
     assert named == {("models", model), ("corpora", corpus), *(("tasks", t) for t in tasks)}
 
 
+@pytest.mark.parametrize(("checkpoints", "shown"), [("all", 6), ("last", 1)])
+def test_a_figure_is_of_all_checkpoints_or_of_the_last(config, checkpoints, shown):
+    own = config["figures"][PAPER]["docstrings_by_rate"]
+    config["figures"][PAPER]["docstrings_by_rate"] = own | {"models": ["OLMo-1B"]}
+    config["figures"][PAPER]["docstrings_by_rate"]["checkpoints"] = checkpoints
+    files = targets_of(config).measurements(PAPER, "docstrings_by_rate")
+    found = {file.split("/")[3] for file in files}
+    assert len(found) == shown and "3.1T" in found
+
+
 def test_figures_of_the_blog_are_asked_for_by_its_name(config):
     aliases = targets_of(config).aliases()
     for name in ("fig02", "fig03", "fig05", "fig06"):
