@@ -29,6 +29,7 @@ class DocstringsByRate(OfPrograms):
         chosen = programs.chosen_rates(data)
         rows = {"docstrings (%)": programs.SHARE, "validation loss (nats)": programs.LOSS}
         figure, axes = grid(len(rows), len(columns))
+        figure.set_figwidth(figure.get_figwidth() + 1.6)  # for the tasks' names beside it
         rates = np.unique(data[data.selection == "last"].learning_rate)
         drawn = []
         for column, (model, checkpoint) in zip(axes.T, columns, strict=True):
