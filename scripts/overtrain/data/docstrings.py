@@ -188,10 +188,11 @@ def read_documented(path: Path, root: Path) -> list[Document]:
     for node in definitions(tree) if tree else []:
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or len(node.body) == 1:
             continue
-        if sentence := whole_words(first_sentence(fold(docstring_of(node) or "")), WORDS):
+        sentence = whole_words(first_sentence(fold(docstring_of(node) or "")), WORDS)
+        rest = "\n".join(lines[node.body[1].lineno - 1 : node.end_lineno])
+        body = whole_lines(inspect.cleandoc(f"\n{rest}"), LINES).replace("\n", "\n    ")
+        if sentence and body:
             names = [a.arg for a in node.args.args]
-            rest = "\n".join(lines[node.body[1].lineno - 1 : node.end_lineno])
-            body = whole_lines(inspect.cleandoc(f"\n{rest}"), LINES).replace("\n", "\n    ")
             says = sentence.replace("\\", "").replace('"', "'")
             text = f'def {node.name}({", ".join(names)}):{BODY}"""{says}."""{BODY}{body}'
             documents.append(Document(place[0], ".".join(place[1:]), fold(text)))
