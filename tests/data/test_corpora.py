@@ -116,6 +116,21 @@ def test_characters(tmp_path: Path) -> None:
     assert manifest["splits"]["train"]["tokens"] == len(kept)
 
 
+def test_documented_functions_as_a_corpus(tmp_path: Path) -> None:
+    """Each document is a function that begins with a few words of its docstring."""
+    config = DOCSTRINGS | {"kind": "documented_functions"}
+    corpora.build_from_packages(config, tmp_path / "code", workers=1)
+    decode = tokenizer.load_encoder(tmp_path / "code").tokenizer.decode
+    texts = [decode(ids) for split in corpora.SPLITS for ids in documents(tmp_path / "code", split)]
+    assert sorted(texts) == sorted(d.text for d in extract(["fsspec"], "documented_functions"))
+    for text in texts:
+        signature, said, rest = text.split('"""', 2)
+        assert signature.startswith("def ") and signature.endswith("):\n    ")
+        assert said.endswith(".") and 0 < len(said) - 1 <= 18 and rest.strip()
+    manifest = json.loads((tmp_path / "code/manifest.json").read_text())
+    assert manifest["source"] == {"documented_functions": {"fsspec": version("fsspec")}}
+
+
 def test_empty_split_is_named(tmp_path: Path) -> None:
     config = DOCSTRINGS | {"held_out": 10**12}
     line = error_line(lambda: corpora.build_from_packages(config, tmp_path / "pydoc", 1))

@@ -1,5 +1,6 @@
 """Tasks: every source of config.yaml as three disjoint splits, and these as tokens with loss."""
 
+import ast
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from local_hub import run_on_hub, serve
 
 from overtrain import PipelineError
-from overtrain.data import docstrings, tasks
+from overtrain.data import docstrings, programs, tasks
 from overtrain.data.docstrings import extract
 from overtrain.data.tokenizer import SYMBOLS, characters
 from overtrain.model.architecture import IGNORE
@@ -886,3 +887,145 @@ def test_the_rows_of_a_sample_are_the_same_on_every_machine() -> None:
 
 
 SAMPLE = {"train": 6000, "validation": 500, "test": 500}
+
+
+# --- programs as answers --------------------------------------------------------------------------
+
+PROGRAMS = {
+    "kind": "prompted",
+    "formats": {"default": "{question}\n"},
+    "answer": "{code}",
+    "draw": "programs",
+    "examples": SIZES,
+}
+KEPT, BARE = (
+    PROGRAMS | {"program": {"without": what, "begins": "answer"}}
+    for what in ([], ["docstrings", "comments"])
+)
+
+
+def written(count: int, code: str = 'def f():\n    """Adds."""\n    return {}  # one\n') -> list:
+    return [{"question": f"How many {i}?", "code": code.format(i)} for i in range(count)]
+
+
+def asked(splits: dict[str, list]) -> dict[str, list[str]]:
+    """The questions of each split, in order."""
+    return {split: [row["messages"][0]["content"] for row in own] for split, own in splits.items()}
+
+
+def answers(splits: dict[str, list]) -> list[str]:
+    return [row["messages"][1]["content"] for own in splits.values() for row in own]
+
+
+def test_what_is_taken_out_of_a_program_is_in_none_of_its_row() -> None:
+    (row,) = written(1)
+    assert tasks.example_of(row, KEPT)["answer"] == row["code"].strip()
+    found = tasks.example_of(row, BARE)
+    assert found["answer"] == "def f():\n    return 0"
+    assert [m["content"] for m in found["messages"]] == ["How many 0?\n", found["answer"]]
+    one = PROGRAMS | {"program": {"without": ["docstrings"], "begins": "answer"}}
+    assert tasks.example_of(row, one)["answer"] == "def f():\n    return 0  # one"
+    none = tasks.example_of(row | {"code": "Some words."}, PROGRAMS)
+    assert none["answer"] == "Some words."  # of a task that asks for no program
+
+
+@pytest.mark.parametrize("task", [KEPT, BARE])
+def test_rows_without_a_program_are_left_out_and_counted(
+    task: dict, capsys: pytest.CaptureFixture
+) -> None:
+    other = ["Some words.", "def f(:", "", "# only a comment\n", '"""Only a docstring."""']
+    rows = [{"question": f"other {i}", "code": code} for i, code in enumerate(other)]
+    splits = tasks.split_rows([*rows, *written(34)], task, "t")
+    assert {split: len(own) for split, own in splits.items()} == SIZES
+    assert not any("other" in question for own in asked(splits).values() for question in own)
+    assert "train: 5 rows whose answer is no Python are left out\n" in capsys.readouterr().out
+
+
+def test_two_variants_with_one_draw_ask_the_same_questions_in_each_split() -> None:
+    """Also of rows that are one program without their comments, or have no other text."""
+    comments = [{"question": f"one {i % 9}", "code": f"x = 1  # {i}"} for i in range(18)]
+    only = [{"question": f"only {i}", "code": f'"""A {i}."""'} for i in range(9)]
+    body = [{"question": f"body {i}", "code": f'def f():\n    """{i}"""'} for i in range(9)]
+    rows = {
+        "train": [*comments, *only, *body, *written(9), {"question": "no", "code": "def f(:"}],
+        "test": [*comments[:2], *only[:2], *written(12)],
+    }
+    kept, bare = (tasks.split_rows(rows, task, str(n)) for n, task in enumerate((KEPT, BARE)))
+    assert asked(kept) == asked(bare)
+    each = [question for own in asked(kept).values() for question in own]
+    assert len(set(each)) == len(each)
+    assert {"one 0\n", "body 0\n", "How many 0?\n"} <= set(each)
+    assert not any(question.startswith("only") for question in each)
+    assert any("#" in answer for answer in answers(kept))
+    assert any('"""' in answer for answer in answers(kept))
+    assert not any("#" in answer or '"""' in answer for answer in answers(bare))
+    other = tasks.split_rows(rows, KEPT | {"draw": "other"}, "0")
+    assert asked(other) != asked(kept)
+    without_draw = {name: value for name, value in KEPT.items() if name != "draw"}
+    first, second = (asked(tasks.split_rows(rows, without_draw, name)) for name in ("0", "1"))
+    assert first != second
+
+
+def test_a_program_may_begin_with_its_question() -> None:
+    begins = {"formats": {"default": "{question}"}}
+    kept, bare = (
+        task | begins | {"program": task["program"] | {"begins": "question"}}
+        for task in (KEPT, BARE)
+    )
+    row = {"question": "def f(a):\n    ", "code": '"""Adds."""\n    return a  # one'}
+    assert tasks.example_of(row, kept)["answer"] == row["code"]
+    found = tasks.example_of(row, bare)
+    assert [m["content"] for m in found["messages"]] == ["def f(a):\n    ", "return a"]
+    # An answer alone is none, nor is one whose question loses something of its own.
+    assert tasks.example_of(row, KEPT | begins) is None
+    own = row | {"question": 'def f(a):\n    """Of the question."""\n    '}
+    assert tasks.example_of(own, bare) is None
+    empty = row | {"code": "# nothing"}
+    assert tasks.example_of(empty, kept) is None and tasks.example_of(empty, bare) is None
+
+
+LIMITS = {"kind": "documented_functions", "packages": ["fsspec"], "signature": 40, "body": 80}
+
+
+def test_documented_functions_are_signatures_and_bodies_that_parse_together() -> None:
+    rows = tasks.rows_from_packages(LIMITS)
+    assert len(rows) > 100
+    parsed = 0
+    for row in rows:
+        signature, body = row["signature"], row["body"]
+        assert len(signature) <= 40 and len(body) <= 80
+        assert signature.startswith("def ") and signature.endswith("):")
+        docstring, _, rest = body.partition('."""\n    ')
+        assert docstring.startswith('"""') and 0 < len(docstring) - 3 <= 18 and rest
+        if tree := programs.parse(signature + docstrings.BODY + body):
+            (function,) = tree.body
+            assert isinstance(function, ast.FunctionDef) and len(function.body) > 1
+            assert ast.get_docstring(function) == f"{docstring[3:]}."
+            parsed += 1
+    assert parsed > 0.5 * len(rows)  # others are cut within a statement
+    short = tasks.rows_from_packages(LIMITS | {"signature": 20, "body": 50})
+    assert 0 < len(short) < len(rows)
+    assert max(len(row["signature"]) for row in short) <= 20
+    assert max(len(row["body"]) for row in short) <= 50
+
+
+def test_documented_functions_as_a_task_of_two_variants(tmp_path: Path) -> None:
+    made = {
+        "source": LIMITS,
+        "formats": {"default": "{signature}\n    "},
+        "answer": "{body}",
+    }
+    found = []
+    for name, task in (("kept", KEPT), ("bare", BARE)):
+        own = task | made | {"program": task["program"] | {"begins": "question"}}
+        tasks.prepare(name, own, tmp_path / name, {})
+        splits = {s: tasks.read_split(tmp_path / name, s, "prompted") for s in tasks.SPLITS}
+        assert {split: len(rows) for split, rows in splits.items()} == SIZES
+        found.append(splits)
+    kept, bare = found
+    assert asked(kept) == asked(bare)
+    for splits, documented in ((kept, True), (bare, False)):
+        for rows in splits.values():
+            for row in rows:
+                tree = programs.parse("".join(m["content"] for m in row["messages"]))
+                assert tree and (ast.get_docstring(tree.body[0]) is not None) == documented

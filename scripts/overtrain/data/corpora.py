@@ -147,7 +147,7 @@ def build_from_packages(config: dict, folder: Path, workers: int) -> dict:
     source = {package: version(distributions[package][0]) for package in config["packages"]}
     with whole_folder(folder) as temporary:
         shards = write_shards(texts, encoder, config["held_out"], temporary, "00000")
-        return write_manifest(temporary, encoder, [shards], {"docstrings": source})
+        return write_manifest(temporary, encoder, [shards], {config["kind"]: source})
 
 
 # --- reading --------------------------------------------------------------------------------------

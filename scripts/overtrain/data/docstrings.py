@@ -188,11 +188,10 @@ def read_documented(path: Path, root: Path) -> list[Document]:
     for node in definitions(tree) if tree else []:
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or len(node.body) == 1:
             continue
-        if sentence := whole_words(first_sentence(fold(docstring_of(node) or "")), WORDS):
+        sentence = whole_words(first_sentence(fold(docstring_of(node) or "")), WORDS)
+        if sentence and (body := first_statements(node.body[1:], lines)):
+            body = body.replace("\n", BODY)
             names = [a.arg for a in node.args.args]
-            body = first_statements(node.body[1:], lines).replace("\n", BODY)
-            if not body:
-                continue
             says = sentence.replace("\\", "").replace('"', "'")
             text = f'def {node.name}({", ".join(names)}):{BODY}"""{says}."""{BODY}{body}'
             documents.append(Document(place[0], ".".join(place[1:]), fold(text)))
