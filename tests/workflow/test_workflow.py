@@ -147,9 +147,9 @@ PAPER = {
     "check_sources": 1,
     "download_text": 55 + 2,  # 880 files in parts of 16, and two of one file
     "tokenise": 55 + 2,
-    "build_corpus": 3,
-    "download_checkpoint": 18,
-    "prepare_task": 11 + 2,
+    "build_corpus": 3 + 2,
+    "download_checkpoint": 18 + 8 + 1,  # of the second paper, and Gemma
+    "prepare_task": 11 + 2 + (16 + 1) + 2,
     "pretrain": 18,
     "finetune": 420 + 3,
     "perturb_gaussian": 36,
@@ -162,9 +162,15 @@ PAPER = {
     "download_released_numbers": 1,
     "read_released_numbers": 1,
     "prepare_prompts": 1,
-    "prepare_benchmarks": 1,
-    "evaluate_benchmarks_base": 18,
-    "finetune_instruct": 756,  # 3 models x 6 checkpoints x 2 data sets x 7 rates x 3 seeds
+    "prepare_benchmarks": 2,
+    "evaluate_benchmarks_base": 18 + 8,
+    # 3 models x 6 checkpoints x 2 data sets x 7 rates x 3 seeds; 8 checkpoints x (4 tasks x 3 rates
+    # and instruction tuning); 5 rates x 3 seeds of Gemma on 2 tasks, of 6 checkpoints on one
+    "finetune_instruct": 756 + 104 + 120,
+    "evaluate_task_base": 8,
+    "evaluate_task": 104,
+    "evaluate_programs_base": 2 + 6,
+    "evaluate_programs": 120,
     "generate_responses": 756,
     "prepare_image_task": 2,
     "download_encoder": 1,
@@ -172,13 +178,13 @@ PAPER = {
     "align_projector": 18,  # one a checkpoint
     "finetune_vision": 270,  # 3 models x 6 checkpoints x 5 rates x 3 seeds
     "evaluate_vision": 270,
-    "evaluate_benchmarks": 756 + 270,
-    "evaluate_c4_instruct": 756 + 270,  # ends every run's chain, shown or not
+    "evaluate_benchmarks": 756 + 270 + 8,
+    "evaluate_c4_instruct": 756 + 270 + 104 + 120,  # ends every run's chain, shown or not
     "evaluate_c4_base": 18,
     "download_judge": 1,
     "evaluate_alpaca": 6,  # the checkpoints of a model together
-    "aggregate": 49 + 32 + 12,
-    "figure": 50 + 32 + 12,
+    "aggregate": 49 + 32 + 12 + 16 + 3,  # schematics have none
+    "figure": 50 + 32 + 12 + 17 + 4,
     "all_figures": 1,
 }
 C4 = {"download_text": 55, "tokenise": 55, "build_corpus": 1}
@@ -271,8 +277,12 @@ sys.exit(done.returncode)
         (["fig24"], FIG24),
         (
             ["all_tables"],
-            {"download_released_numbers": 1, "read_released_numbers": 1, "aggregate": 3}
-            | {"table": 11, "all_tables": 1},
+            {"download_released_numbers": 1, "read_released_numbers": 1, "aggregate": 11}
+            | {"download_text": 1, "tokenise": 1, "build_corpus": 1, "download_checkpoint": 8}
+            | {"prepare_task": 17, "prepare_benchmarks": 1, "evaluate_benchmarks_base": 8}
+            | {"evaluate_task_base": 8, "finetune_instruct": 104, "evaluate_task": 104}
+            | {"evaluate_benchmarks": 8, "evaluate_c4_instruct": 104, "count_hours": 2}
+            | {"table": 20, "all_tables": 1},
         ),
         (
             ["theory_sensitivity", "theory_tradeoff"],
@@ -689,8 +699,8 @@ def test_without_copies_a_target_asked_for_by_name_fails_with_the_same_line(repo
 def test_with_copies_the_second_paper_is_drawn(repository, tmp_path):
     folder = copy_of(repository, tmp_path)
     plan = planned(folder, *TINY, "--", "all_figures", "amuro_char_tables", copies=RELEASED_NUMBERS)
-    # pre-trained here, instruction-tuned, visually tuned, and the second paper's
-    assert plan["figure"] == 50 + 21 + 11 + 12 and plan["table"] == 5
+    # pre-trained here, instruction-tuned, visually tuned, the second paper's, and the blog's
+    assert plan["figure"] == 50 + 21 + 11 + 29 + 4 and plan["table"] == 14
     targets = ["amuro_char_table5", "amuro_char_transfer", "amuro_char_fig04"]
     result = command(folder, *TINY, "--", *targets, copies=RELEASED_NUMBERS)
     assert result.returncode == 0, result.stdout[-4000:]
