@@ -978,8 +978,10 @@ def test_a_program_may_begin_with_its_question() -> None:
     assert [m["content"] for m in found["messages"]] == ["def f(a):\n    ", "return a"]
     # An answer alone is none, nor is one whose question loses something of its own.
     assert tasks.example_of(row, KEPT | begins) is None
-    own = row | {"question": 'def f(a):\n    """Of the question."""\n    '}
+    long = {"code": f"return a  # {'one ' * 9}\n    {'x = a; ' * 9}"}
+    own = long | {"question": "def f(a):  # of the question\n    "}
     assert tasks.example_of(own, bare) is None
+    assert tasks.example_of(own, kept)["answer"] == long["code"].strip()
     empty = row | {"code": "# nothing"}
     assert tasks.example_of(empty, kept) is None and tasks.example_of(empty, bare) is None
 
