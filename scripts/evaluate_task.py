@@ -16,7 +16,7 @@ with TorchJob(snakemake) as job:
         model = harness.language_model(folder, settings, job.device.type, job.gpus)
     own = getattr(job.input, "own", [])  # the splits of a run's own task
     for cell in prompted.cells(asked, job.input.questions, job.input.examples, own):
-        answers = None if lost else prompted.ask(model, cell, asked["separator"])
+        answers = None if lost else prompted.ask(model, cell, asked["separator"], asked.get("stop"))
         credits = None if lost else task_scores.credits(cell, answers)
         rows += task_scores.rows_of(cell, credits, identity, asked["shots"], asked["bootstrap"])
         said += task_scores.answer_rows(cell, answers, credits)

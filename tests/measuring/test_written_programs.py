@@ -128,7 +128,7 @@ def test_a_program_begins_with_the_question_or_with_the_answer() -> None:
 # --- measurements ---------------------------------------------------------------------------------
 
 
-def test_shares_are_of_the_programs_that_parse() -> None:
+def test_shares_are_of_all_programs_and_what_does_not_parse_holds_nothing() -> None:
     found = [DOCUMENTED, BOTH, None, PLAIN, DOCUMENTED, None, PLAIN]
     own = IDENTITY | {"evaluation": "programs", "split": "test", "diverged": False}
     rows = programs.score_rows(found, IDENTITY)
@@ -136,18 +136,12 @@ def test_shares_are_of_the_programs_that_parse() -> None:
     unparsed, docstring, comment = rows
     assert (unparsed["metric"], unparsed["value"], unparsed["n"]) == ("unparsed", 2, 7)
     assert math.isnan(unparsed["stderr"])
-    assert (docstring["metric"], docstring["value"], docstring["n"]) == ("docstring_share", 0.6, 5)
-    assert docstring["stderr"] == pytest.approx(math.sqrt(0.6 * 0.4 / 5))
-    assert (comment["metric"], comment["value"], comment["n"]) == ("comment_share", 0.2, 5)
-    assert comment["stderr"] == pytest.approx(math.sqrt(0.2 * 0.8 / 5))
-
-
-def test_shares_of_nothing_are_nan() -> None:
-    unparsed, *shares = programs.score_rows([None, None], IDENTITY)
-    assert (unparsed["value"], unparsed["n"]) == (2, 2)
-    assert [(r["n"], math.isnan(r["value"]), math.isnan(r["stderr"])) for r in shares] == [
-        (0, True, True)
-    ] * 2
+    assert (docstring["metric"], docstring["n"]) == ("docstring_share", 7)
+    assert docstring["value"] == pytest.approx(3 / 7)
+    assert docstring["stderr"] == pytest.approx(math.sqrt(3 / 7 * 4 / 7 / 7))
+    assert (comment["metric"], comment["n"]) == ("comment_share", 7)
+    assert comment["value"] == pytest.approx(1 / 7)
+    assert comment["stderr"] == pytest.approx(math.sqrt(1 / 7 * 6 / 7 / 7))
 
 
 def test_a_run_that_diverged_has_all_rows_of_one_that_did_not_and_nan_in_them() -> None:
@@ -173,14 +167,17 @@ def test_answers_have_what_was_found_in_them() -> None:
 
 
 def test_weights_of_a_run_are_those_of_its_steps_in_order_and_the_last(tmp_path: Path) -> None:
-    assert list(programs.weights_of(tmp_path)) == [({"selection": "last"}, tmp_path)]
+    last = ({"selection": "last", "step": None}, tmp_path)
+    assert list(programs.weights_of(tmp_path)) == [last]
+    (tmp_path / "steps.json").write_text("120")
     for step in (100, 9, 20):
         (tmp_path / f"steps/{step}").mkdir(parents=True)
     expected = [
         ({"selection": "snapshot", "step": step}, tmp_path / f"steps/{step}")
         for step in (9, 20, 100)
     ]
-    assert list(programs.weights_of(tmp_path)) == [*expected, ({"selection": "last"}, tmp_path)]
+    last = ({"selection": "last", "step": 120}, tmp_path)
+    assert list(programs.weights_of(tmp_path)) == [*expected, last]
 
 
 # --- the loss -------------------------------------------------------------------------------------

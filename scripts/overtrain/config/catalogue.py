@@ -154,9 +154,15 @@ class Catalogue:
             return "vision"
         return self.settings.instruction_recipes[recipe].study
 
-    def evaluations_of_runs(self, recipe: str) -> tuple[str, ...]:
-        """What a run of a released model is measured on, each after the one before."""
-        return EVALUATIONS[self.study_of_runs(recipe)]
+    def evaluations_of_runs(self, task: str, recipe: str) -> tuple[str, ...]:
+        """What a run of a released model is measured on, each after the one before.
+
+        "Amuro & Char" has benchmarks for instruction tuning alone.
+        """
+        chain = EVALUATIONS[self.study_of_runs(recipe)]
+        if "tasks" in chain and isinstance(self.settings.tasks[task], Prompted):
+            return tuple(name for name in chain if name != "benchmarks")
+        return chain
 
     def tuned_by(self, recipe: str) -> str:
         """The rule that tunes a released model by a recipe."""
@@ -167,7 +173,7 @@ class Catalogue:
         self, evaluation: str, model: str, checkpoint: str, task: str, recipe: str, run: str
     ) -> list[str]:
         """The file that a run's evaluation before this one leaves; none before the first."""
-        chain = self.evaluations_of_runs(recipe)
+        chain = self.evaluations_of_runs(task, recipe)
         if not (place := chain.index(evaluation)):
             return []
         if (last := chain[place - 1]) == "responses":

@@ -27,6 +27,11 @@ class TaskSuite(Section):
     batch_size: Count = Field(description="With transformers")
     shots: int = Field(ge=0, description="Examples in a prompt, of the task's training split")
     separator: Text = Field(description="Between the examples of a prompt")
+    stop: Text | None = Field(
+        default=None,
+        description="Ends a generated answer, as the end of text does; null: all that is generated "
+        "is the answer, as in the authors' code",
+    )
     questions: Count | None = Field(
         default=None, description="Of each test split, at most; null: all"
     )

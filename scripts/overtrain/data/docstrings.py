@@ -36,7 +36,7 @@ FOLD = str.maketrans(
     }
 )
 BODY = "\n    "  # before each statement of a function's body
-WORDS, LINES = 18, 80  # characters of the docstring, and of the rest, of a documented function
+WORDS, REST = 12, 60  # characters of the docstring, and of the rest, of a documented function
 QUOTES = re.compile("\"\"\"|'''")
 SENTENCE_END = re.compile(r"\.\s")
 OUTSIDE = re.compile(r"[^\n -~]+")
@@ -177,7 +177,7 @@ def first_sentence(text: str) -> str:
 
 
 def read_documented(path: Path, root: Path) -> list[Document]:
-    """Functions with a docstring, whose first words and lines stay; `signature_and_body` splits.
+    """Functions with a docstring, whose first words and statements stay (`signature_and_body`).
 
     Short, so that a model with a small context sees many of them begin.
     """
@@ -189,14 +189,24 @@ def read_documented(path: Path, root: Path) -> list[Document]:
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or len(node.body) == 1:
             continue
         sentence = whole_words(first_sentence(fold(docstring_of(node) or "")), WORDS)
-        rest = "\n".join(lines[node.body[1].lineno - 1 : node.end_lineno])
-        body = whole_lines(inspect.cleandoc(f"\n{rest}"), LINES).replace("\n", "\n    ")
-        if sentence and body:
+        if sentence and (body := first_statements(node.body[1:], lines)):
+            body = body.replace("\n", BODY)
             names = [a.arg for a in node.args.args]
             says = sentence.replace("\\", "").replace('"', "'")
             text = f'def {node.name}({", ".join(names)}):{BODY}"""{says}."""{BODY}{body}'
             documents.append(Document(place[0], ".".join(place[1:]), fold(text)))
     return documents
+
+
+def first_statements(statements: list[ast.stmt], lines: list[str]) -> str:
+    """As many statements as REST characters hold, at the left margin; lines: of the source."""
+    kept = ""
+    for statement in statements:
+        whole = "\n".join(lines[statements[0].lineno - 1 : statement.end_lineno])
+        if len(text := inspect.cleandoc(f"\n{whole}")) > REST:
+            break
+        kept = text
+    return kept
 
 
 def signature_and_body(text: str) -> tuple[str, str]:

@@ -2,12 +2,14 @@
 
 A program is read by Python's own parser, never by looking for quotes. One that was cut at the new
 tokens is read as far as it goes: with an open docstring closed, or without its last lines. What is
-no Python even so is counted as `unparsed` and is in no share.
+no Python even so counts as `unparsed`, and as without a docstring: with one at its start it could
+be read up to there.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import math
 import tokenize
 from collections.abc import Iterator
@@ -21,13 +23,13 @@ from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.losses import language_modelling
 from overtrain.model.memory import Room
-from overtrain.model.released import STEPS, Released, load_model
+from overtrain.model.released import ALL_STEPS, STEPS, Released, load_model
 from overtrain.records.measurements import loss_rows, row
 
 ENDS = ('"""', "'''", '"', "'")  # what a string may lack that was cut
 ANSWERS = pa.schema(
     {
-        "step": pa.int64(),  # of the weights that answered; null: the last, or a base model's
+        "step": pa.int64(),  # of the weights that answered; null: a base model's
         "question": pa.string(),
         "answer": pa.string(),  # null of a run that diverged
         "docstring": pa.bool_(),  # null where the program does not parse
@@ -79,18 +81,16 @@ def read_all(prompts: list[str], said: list[str], begins: str) -> list[Program |
 
 
 def score_rows(found: list[Program | None], identity: dict) -> list[dict]:
-    """Measurement rows: shares of the programs that parse, and how many do not.
+    """Measurement rows: shares of all programs, and how many of them do not parse.
 
     `stderr` is that of a share, sqrt(p (1 - p) / n).
     """
     own = identity | {"evaluation": "programs", "split": "test"}
-    whole = [program for program in found if program is not None]
-    rows = [row(own, "unparsed", len(found) - len(whole), n=len(found))]
+    n = len(found)
+    rows = [row(own, "unparsed", found.count(None), n=n)]
     for metric in ("docstring", "comment"):
-        held, n = sum(getattr(program, metric) for program in whole), len(whole)
-        share = held / n if n else math.nan
-        error = math.sqrt(share * (1 - share) / n) if n else math.nan
-        rows.append(row(own, f"{metric}_share", share, error, n))
+        share = sum(getattr(program, metric) for program in found if program) / n
+        rows.append(row(own, f"{metric}_share", share, math.sqrt(share * (1 - share) / n), n))
     return rows
 
 
@@ -135,4 +135,5 @@ def weights_of(run: Path) -> Iterator[tuple[dict, Path]]:
     kept = sorted((run / STEPS).glob("*"), key=lambda folder: int(folder.name))
     for folder in kept:
         yield {"selection": "snapshot", "step": int(folder.name)}, folder
-    yield {"selection": "last"}, run
+    steps = json.loads((run / ALL_STEPS).read_text()) if (run / ALL_STEPS).exists() else None
+    yield {"selection": "last", "step": steps}, run

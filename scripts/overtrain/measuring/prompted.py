@@ -2,7 +2,7 @@
 
 Examples are of the task's own training split, drawn once for an evaluation: the same for all
 models, checkpoints and formats, in the format of the question. Words are generated greedily and end
-where the prompt would go on with the next example: at the suite's separator, or at the end of text.
+at the end of text or where the suite says (`stop`), or when there are as many as may be.
 Of choices the label counts whose first token is the likeliest (`Amuro & Char`, section 4), whatever
 else might be likelier; the generated text is kept beside it.
 
@@ -111,7 +111,7 @@ def draw(train: list[dict], shots: int, evaluation: str) -> list[dict]:
 # --- asking ---------------------------------------------------------------------------------------
 
 
-def ask(model: Any, cell: Cell, separator: str) -> list[Answer]:
+def ask(model: Any, cell: Cell, separator: str, stop: str | None = None) -> list[Answer]:
     """The answers to a cell's questions, in order.
 
     model: lm-eval's (`harness.language_model`). PipelineError where labels cannot be told apart.
@@ -130,7 +130,7 @@ def ask(model: Any, cell: Cell, separator: str) -> list[Answer]:
     return [
         Answer(output, label, count)
         for output, label, count in zip(
-            generated(model, texts, cell.new_tokens, separator), labels, shots, strict=True
+            generated(model, texts, cell.new_tokens, stop), labels, shots, strict=True
         )
     ]
 
@@ -176,11 +176,11 @@ def fitting(
     return found
 
 
-def generated(model: Any, texts: list[str], new_tokens: int, separator: str) -> list[str]:
+def generated(model: Any, texts: list[str], new_tokens: int, stop: str | None) -> list[str]:
     """Greedy answers to prompts, without the space around them."""
     from lm_eval.api.instance import Instance
 
-    greedy = {"do_sample": False, "max_gen_toks": new_tokens, "until": [separator]}
+    greedy = {"do_sample": False, "max_gen_toks": new_tokens, "until": [stop] if stop else []}
     requests = [
         Instance("generate_until", {}, (text, dict(greedy)), place)
         for place, text in enumerate(texts)

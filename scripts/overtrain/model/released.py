@@ -21,7 +21,8 @@ from overtrain.model.olmo import LOGITS
 # In the folder of a run that diverged, instead of weights. training/instruct.py writes it; what
 # evaluates such runs need not import its trainer to know the name.
 DIVERGED = "diverged.json"
-STEPS = "steps"  # in a run's folder: a model's folder for each step after which it was kept, too
+# In a run's folder: a model's folder for each step after which it was kept, too; their number.
+STEPS, ALL_STEPS = "steps", "steps.json"
 
 
 class Released:

@@ -12,14 +12,15 @@ the examples in a prompt, null where an evaluation harness has its own. `rouge_l
 `win_rate` and `length_controlled_win_rate` are fractions of the `n` prompts that were judged, and
 `invalid_verdicts` a count. Of vision-language benchmarks, `score` and `vlm_score` (their mean) are
 fractions, as are `accuracy_plus`, `precision`, `recall`, `yes_ratio` and `f1` (also of a category,
-`f1_random`); `perception` and `cognition` are sums of percent, `unparsed` a count of answers;
+`f1_random`); `perception` and `cognition` are sums of percent, `unparsed` a count of answers
+(or of generated programs, of which `docstring_share` and `comment_share` are fractions); `step` is
+null but of a snapshot of a run and of the last weights of a run that has them;
 `half_curvature` is in nats for gamma (or lambda) 1, `slope` for lambda 1, `loss_change` in the unit
 of its loss; losses, singular values and distances of linear networks have no unit; `inflection` is
 a number of features, and `progress` the share of a feature's way from pre-training's to
 fine-tuning's. `gpu_hours_expected` and `gpu_hours_spent` are of `n` jobs together, core-hours where
 they run without a GPU; their `evaluation` is training or evaluation. Of programs that a model
-writes, `docstring_share` and `comment_share` are fractions of those that parse, and `unparsed` is
-the count of the others.
+writes, `docstring_share` and `comment_share` are fractions; `unparsed` counts those that are none.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ SCHEMA = pa.schema(
         "shots": pa.int64(),
         "prompt": pa.string(),
         "epoch": pa.int64(),
-        "step": pa.int64(),  # of training, after which the weights were kept
+        "step": pa.int64(),  # of training: of a snapshot, and of last the number of all
         # base, best (epoch on validation), last (epoch), snapshot (after `step`), noise,
         # interpolated (base + lambda x a direction: noise, or a run's change), reference (the run
         # that win rates compare with); theory: simulated, closed_form

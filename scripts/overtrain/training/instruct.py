@@ -27,7 +27,7 @@ from overtrain import PipelineError
 from overtrain.data.tasks import read_split
 from overtrain.model import chat
 from overtrain.model.losses import language_modelling
-from overtrain.model.released import STEPS, Released, load_model
+from overtrain.model.released import ALL_STEPS, STEPS, Released, load_model
 from overtrain.records.provenance import whole_folder, write_json
 from overtrain.training.processes import Processes
 from overtrain.training.states import prepare_state, told_of_full_disk
@@ -134,6 +134,8 @@ def tune(
     for path in (folders.state / SNAPSHOTS).glob("*.safetensors"):
         kept = folder / STEPS / path.stem
         save(assemble(base, tuning, load_file(path)), tokenizer, kept)
+    if tuning.snapshots:
+        write_json(folder / ALL_STEPS, len(order))
     held_out = tokens_of(task, "test", tokenizer, tuning.max_length)
     padded = chat.padded(*held_out, tokenizer.pad_token_id)
     scored = Released(model.to("cuda" if processes.cuda else "cpu"))

@@ -25,17 +25,20 @@ def scores(data: pd.DataFrame) -> pd.DataFrame:
     return data[data.split.isin(["held_out", "test"])]
 
 
-def best_rates(data: pd.DataFrame, *of: str) -> pd.DataFrame:
-    """The learning rate of the lowest mean validation perplexity, for each checkpoint.
+def best_rates(
+    data: pd.DataFrame, *of: str, metric: str = "perplexity", selection: str = "best"
+) -> pd.DataFrame:
+    """The learning rate of the lowest mean validation perplexity, for each checkpoint and task.
 
-    of: further columns, such as "seed", for each of whose values it is chosen anew. A rate at which
-    a run diverged is not chosen.
+    of: further columns, such as "seed", for each of whose values it is chosen anew; metric and
+    selection: of the rows that choose, where it is not the perplexity of the best epoch. A rate at
+    which a run diverged is not chosen.
     """
     validation = data[
         (data.evaluation == "id")
         & (data.split == "validation")
-        & (data.metric == "perplexity")
-        & (data.selection == "best")
+        & (data.metric == metric)
+        & (data.selection == selection)
     ]
     key = ["model", "checkpoint", "tokens", "task", *of]
     means = summary(validation, [*key, "learning_rate"]).dropna(subset="mean")
