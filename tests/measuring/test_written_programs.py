@@ -36,7 +36,7 @@ COMPLETION = PAPERS["instruction_recipes"]["completion"]["template"]
         ("def f():\n    return 1  # one", COMMENTED),
         ("def f():\r    'Adds.'\r    return 1", DOCUMENTED),
         ('def f():\r\n    """Adds\r\n    one."""\r\n    return 1  # one\r\n', BOTH),
-        ('def f():\n\r    """Adds."""\n', DOCUMENTED),
+        ('def f():\n\r    """Adds \\\none."""\n    return 1', DOCUMENTED),
         # A docstring of another thing than the first function.
         ('"""Of the module."""\ndef f():\n    return 1\n', PLAIN),
         ('class A:\n    """Adds."""\n    def f(self):\n        return 1\n', PLAIN),
