@@ -50,9 +50,11 @@ class Hours:
                     if its["learning_rate"] != own.learning_rate:
                         continue
                     names = base | {"task": own.task, "recipe": own.recipe, "run": run}
+                    chain = catalogue.evaluations_of_runs(own.task, own.recipe)
                     for part, rules in OF_RUNS.items():
                         for rule in rules:
-                            yield part, rule, SimpleNamespace(**names)
+                            if FILES.get(rule, chain[0]) in chain:
+                                yield part, rule, SimpleNamespace(**names)
 
     def files(self) -> list[str]:
         """The measurements after which every job has run."""

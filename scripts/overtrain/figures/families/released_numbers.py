@@ -165,7 +165,8 @@ def files_of_runs(
     """
     every = rate == "validation" and catalogue.own_files(own.task)
     names = {*asked, "tasks"} if every else {*asked}  # the validation stands among the tasks
-    files = [name for name in ("tasks", "benchmarks", "c4") if name in names | {"c4"}]
+    chain = catalogue.evaluations_of_runs(own.task, own.recipe)
+    files = [name for name in chain if name in names | {"c4"}]
     return [
         paths.of_run(point, own.task, own.recipe, run, file)
         for run, its in catalogue.runs(own.recipe).items()
