@@ -84,6 +84,7 @@ def test_a_docstring_of_one_line_that_is_cut(quote: str) -> None:
         ("def f():\n    x = 1\n# It's", COMMENTED),
         ('def f():\n    return 1\n\ndef g():\n    """Adds', PLAIN),
         ("def f():\n    return 1\n\nSome words follow it.", PLAIN),
+        ("def f(): return 1\nSome words follow it.", PLAIN),
         # It has a tree, but no tokens.
         ("def f():\n    x = 1\n    if x:\n        # one\n \\\n\n       return", PLAIN),
     ],
