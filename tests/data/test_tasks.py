@@ -331,6 +331,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str],
         task["source"] = task["source"] | {"revision": COMMIT}
         if "take" in task["source"]:
             task["source"] |= {"take": 34}
+        if "program" in task:
+            task["program"] = {"begins": "answer"} | task["program"]  # as by default
         write_repository(folder / "root/datasets" / task["source"]["dataset"] / COMMIT, name)
         settings[name] = task
     subj = settings["subj"]
@@ -567,7 +569,7 @@ def test_signatures_and_first_words() -> None:
     [(3, ""), (4, "some"), (8, "some"), (9, "some text"), (20, "some text")],
 )
 def test_whole_words(characters: int, words: str) -> None:
-    assert tasks.whole_words("some text", characters) == words
+    assert docstrings.whole_words("some text", characters) == words
 
 
 @pytest.fixture(scope="module")
