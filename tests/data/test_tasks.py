@@ -868,7 +868,7 @@ def test_columns_take_the_names_of_templates_or_are_chosen_by_another() -> None:
     assert line == "columns.b: no column or value 'c'; the source has ['a']"
 
 
-@pytest.mark.parametrize(("score", "label"), [(0.0, 0), (2.999, 0), (3.0, 1), (5.0, 1)])
+@pytest.mark.parametrize(("score", "label"), [(0.0, 0), (3.499, 0), (3.5, 1), (5.0, 1)])
 def test_a_number_on_an_edge_is_the_next_choice(score: float, label: int) -> None:
     row = {"sentence1": "a", "sentence2": "b", "label": score}
     found = tasks.example_of(row, CONFIG["stsb"])
