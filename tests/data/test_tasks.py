@@ -331,6 +331,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str],
         task["source"] = task["source"] | {"revision": COMMIT}
         if "take" in task["source"]:
             task["source"] |= {"take": 34}
+        if "program" in task:
+            task["program"] = {"begins": "answer"} | task["program"]  # as by default
         write_repository(folder / "root/datasets" / task["source"]["dataset"] / COMMIT, name)
         settings[name] = task
     subj = settings["subj"]
@@ -567,7 +569,7 @@ def test_signatures_and_first_words() -> None:
     [(3, ""), (4, "some"), (8, "some"), (9, "some text"), (20, "some text")],
 )
 def test_whole_words(characters: int, words: str) -> None:
-    assert tasks.whole_words("some text", characters) == words
+    assert docstrings.whole_words("some text", characters) == words
 
 
 @pytest.fixture(scope="module")
@@ -866,7 +868,7 @@ def test_columns_take_the_names_of_templates_or_are_chosen_by_another() -> None:
     assert line == "columns.b: no column or value 'c'; the source has ['a']"
 
 
-@pytest.mark.parametrize(("score", "label"), [(0.0, 0), (2.999, 0), (3.0, 1), (5.0, 1)])
+@pytest.mark.parametrize(("score", "label"), [(0.0, 0), (3.499, 0), (3.5, 1), (5.0, 1)])
 def test_a_number_on_an_edge_is_the_next_choice(score: float, label: int) -> None:
     row = {"sentence1": "a", "sentence2": "b", "label": score}
     found = tasks.example_of(row, CONFIG["stsb"])
@@ -978,8 +980,10 @@ def test_a_program_may_begin_with_its_question() -> None:
     assert [m["content"] for m in found["messages"]] == ["def f(a):\n    ", "return a"]
     # An answer alone is none, nor is one whose question loses something of its own.
     assert tasks.example_of(row, KEPT | begins) is None
-    own = row | {"question": 'def f(a):\n    """Of the question."""\n    '}
+    long = {"code": f"return a  # {'one ' * 9}\n    {'x = a; ' * 9}"}
+    own = long | {"question": "def f(a):  # of the question\n    "}
     assert tasks.example_of(own, bare) is None
+    assert tasks.example_of(own, kept)["answer"] == long["code"].strip()
     empty = row | {"code": "# nothing"}
     assert tasks.example_of(empty, kept) is None and tasks.example_of(empty, bare) is None
 

@@ -36,7 +36,7 @@ COMPLETION = PAPERS["instruction_recipes"]["completion"]["template"]
         ("def f():\n    return 1  # one", COMMENTED),
         ("def f():\r    'Adds.'\r    return 1", DOCUMENTED),
         ('def f():\r\n    """Adds\r\n    one."""\r\n    return 1  # one\r\n', BOTH),
-        ('def f():\n\r    """Adds."""\n', DOCUMENTED),
+        ('def f():\n\r    """Adds \\\none."""\n    return 1', DOCUMENTED),
         # A docstring of another thing than the first function.
         ('"""Of the module."""\ndef f():\n    return 1\n', PLAIN),
         ('class A:\n    """Adds."""\n    def f(self):\n        return 1\n', PLAIN),
@@ -84,6 +84,7 @@ def test_a_docstring_of_one_line_that_is_cut(quote: str) -> None:
         ("def f():\n    x = 1\n# It's", COMMENTED),
         ('def f():\n    return 1\n\ndef g():\n    """Adds', PLAIN),
         ("def f():\n    return 1\n\nSome words follow it.", PLAIN),
+        ("def f(): return 1\nSome words follow it.", PLAIN),
         # It has a tree, but no tokens.
         ("def f():\n    x = 1\n    if x:\n        # one\n \\\n\n       return", PLAIN),
     ],

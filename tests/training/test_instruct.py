@@ -512,7 +512,9 @@ def test_keeping_weights_changes_nothing(run, tuning, checkpoint, task, tmp_path
     rows, folder = run
     own = replace(tuning, snapshots=[0.25, 0.5])
     assert tune(own, checkpoint, task, tmp_path) == rows
-    assert files_of(tmp_path / "out") == contents(folder / "out")
+    found = files_of(tmp_path / "out")
+    assert json.loads(found.pop("steps.json")) == 12
+    assert found == contents(folder / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["steps"]
     assert sorted(steps_of(tmp_path)) == ["3", "6"]
     assert left_of(tmp_path / "state") == [*LEFT[:2], "snapshots", LEFT[2]]
@@ -561,15 +563,19 @@ def test_a_run_that_diverged_hands_on_no_weights(tuning, checkpoint, task, tmp_p
 
 
 @pytest.mark.slow
-def test_a_killed_run_still_has_the_weights_that_it_kept(long, checkpoint, task, tmp_path, capsys):
+@pytest.mark.parametrize("minutes", [0, NEVER])
+def test_a_killed_run_still_has_the_weights_that_it_kept(
+    long, checkpoint, task, tmp_path, capsys, minutes
+):
+    """Also where it had no state yet, and comes to the same step again."""
     own = replace(long, snapshots=[0.1, 0.5])
-    several = Processes(micro_batch=4, state_minutes=0)
+    several = Processes(micro_batch=4, state_minutes=minutes)
     status, _ = stop(own, several, checkpoint, task, tmp_path, 12, signal.SIGKILL)
-    assert status == -signal.SIGKILL and 6 <= last_step(tmp_path / "state") < 30
+    assert status == -signal.SIGKILL and last_step(tmp_path / "state") < 30
     first = tmp_path / "state/snapshots/6.safetensors"
     before = first.stat().st_mtime_ns
     tune(own, checkpoint, task, tmp_path, several)
-    assert "continuing from checkpoint-" in capsys.readouterr().out
+    assert ("continuing from checkpoint-" in capsys.readouterr().out) == (minutes == 0)
     assert first.stat().st_mtime_ns == before  # not written again
     tune(own, checkpoint, task, tmp_path / "whole")
     found = steps_of(tmp_path)
