@@ -251,11 +251,12 @@ def test_a_job_that_stays_offline_asks_nobody(root: Path, tmp_path: Path) -> Non
 
 PIN = """
 import json, sys
+from pathlib import Path
 from overtrain import PipelineError
 from overtrain.configuration import catalogue_of
 from overtrain.hub import sources
 
-config = json.loads(sys.argv[1])
+config = json.loads(Path(sys.argv[1]).read_text())
 for section, name in json.loads(sys.argv[2]):
     settings = config[section][name]
     try:
@@ -280,8 +281,9 @@ def test_rules_take_the_commit_or_stop(root: Path, tmp_path: Path) -> None:
     names = [("tasks", name) for name in ("gsm8k", "tulu", "trec", "sympy_docs")]
     names.append(("corpora", "c4"))
     with serve(root, REFS) as server:
-        arguments = [json.dumps(config), json.dumps(names)]
-        done = run_on_hub(server, tmp_path / "h", PIN, *arguments)
+        file = tmp_path / "config.json"  # longer than an argument may be
+        file.write_text(json.dumps(config))
+        done = run_on_hub(server, tmp_path / "h", PIN, str(file), json.dumps(names))
     assert done.returncode == 0, done.stderr
     first, pinned, wrong, same, corpus = map(json.loads, done.stdout.splitlines())
     assert first == gsm8k | {"source": gsm8k["source"] | {"revision": MAIN}}
@@ -328,8 +330,12 @@ def test_the_configuration_asks_for_all_that_its_figures_name() -> None:
 
 def test_stand_ins_are_trained_here_and_not_asked_for() -> None:
     config = json.loads(json.dumps(CONFIG))
-    for name in ("released", "released_1b", "released_7b", "released_amber", "perturbed"):
+    sets = ("released", "released_1b", "released_7b", "released_amber", "perturbed")
+    for name in (*sets, "habit", "habit_by_tokens"):
         config["model_sets"][name] = ["OLMo-10K-hub"]
+    config["amuro_char"]["ours"]["model"] = "OLMo-10K-steps"
+    for name in ("amuro_char", "generalist"):
+        config["benchmark_suites"][name]["backend"] = "hf"
     catalogue = catalogue_of(config)
     assert not any(key.startswith("models.") for key in targets_of(config).sources)
     assert catalogue.sources_of("models", "OLMo-10K-hub") == {}

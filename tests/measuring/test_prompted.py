@@ -181,13 +181,15 @@ def test_answers_are_greedy_and_labels_have_the_highest_logit_by_hand(folder, mo
     assert others > 3 and len({answer.label for answer in found}) > 1
 
 
-def test_words_end_where_the_next_example_would_begin(model):
+def test_words_end_where_the_suite_says_or_are_all_that_is_generated(model):
     own = cell([row("Tell me")], new=12)
     (whole,) = prompted.ask(model, own, SEPARATOR)
     mark = whole.output[4]  # which the model says by itself
     assert mark not in whole.output[:4]
-    (found,) = prompted.ask(model, own, mark)
+    (found,) = prompted.ask(model, own, SEPARATOR, mark)
     assert found == Answer(whole.output[:4].strip(), None, 0)
+    (all_of_it,) = prompted.ask(model, own, mark)  # between examples alone, where nothing stops
+    assert all_of_it == whole
 
 
 def test_labels_of_a_prompt_are_one_pass(model, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -135,6 +136,18 @@ class OfReleasedNumbers(OfStudy):
             else:
                 shown["checkpoints"] = all_checkpoints(study, catalogue)
         return super().printed(catalogue) | shown
+
+    def sources(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+        """What our own runs need of the hub; every run is asked the whole suite."""
+        if self.source == "published":
+            return
+        ours = self.study_settings(catalogue).ours
+        yield "models", ours.model
+        yield "corpora", catalogue.corpus_of(ours.model)
+        yield "benchmark_suites", catalogue.suite_name(ours.model)
+        tuned = [ours.tuned[cell.task].task for cell in self.named_cells() if cell.task]
+        asked = [own.task for own in catalogue.task_suite.evaluations.values()]
+        yield from (("tasks", task) for task in dict.fromkeys([*tuned, *asked]))
 
     def here(self, catalogue: Catalogue) -> bool:
         return self.source == "ours" or self.study not in catalogue.absent
