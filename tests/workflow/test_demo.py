@@ -180,8 +180,8 @@ def test_a_better_base_is_a_worse_language_model_once_it_sees(sees: pd.DataFrame
 @pytest.mark.parametrize(
     ("task", "evaluation", "metric", "more"),
     [
-        ("sentence_of_signature", "xsum", "rouge_l", 0.1),  # 0.04 and 0.23, mostly "Returns"
-        ("field_of_docstring", "mnli_matched", "accuracy", 0.08),  # 0.38 and 0.59
+        ("field_of_docstring", "mnli_matched", "accuracy", 0.08),  # 0.38 and 0.58
+        ("on_graphs", "paws", "accuracy", 0.08),  # 0.45 and 0.72
     ],
 )
 def test_tuning_on_a_prompted_stand_in_raises_its_score(
@@ -196,3 +196,19 @@ def test_tuning_on_a_prompted_stand_in_raises_its_score(
         found = found[(found.evaluation == evaluation) & (found.metric == metric)]
         scores.append(found[(found.prompt == "default") & (found.split == "test")].value.item())
     assert scores[1] > scores[0] + more, scores
+
+
+def test_a_habit_goes_at_a_large_rate_and_stays_at_a_small_one(demo: Path) -> None:
+    """Docstrings in the functions that a model writes which was tuned on functions without."""
+    folder = "results/measurements/OLMo-10K-code-hub/1.5M/function_bodies_bare/programs"
+    runs = {"base": "", "small": "lr3e-05-seed0/", "large": "lr0.001-seed0/"}
+    make(demo, *(f"{folder}/{run}programs.parquet" for run in runs.values()))
+    found = {
+        name: pd.read_parquet(demo / f"{folder}/{run}programs.parquet")
+        for name, run in runs.items()
+    }
+    shares = {
+        name: rows[(rows.metric == "docstring_share") & (rows.selection != "snapshot")].value.item()
+        for name, rows in found.items()
+    }
+    assert shares["base"] > 0.9 and shares["small"] > 0.9 and shares["large"] < 0.1, shares

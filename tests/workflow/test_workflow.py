@@ -390,19 +390,35 @@ def seen(count: int) -> dict[str, int]:
     return dict.fromkeys((*stages, "evaluate_c4_instruct"), count)
 
 
+def answered(checkpoints: int) -> dict[str, int]:
+    """The second paper's runs: four tasks at one rate, and instruction tuning, at each checkpoint."""
+    runs = 5 * checkpoints
+    return {"finetune_instruct": runs, "evaluate_task": runs, "evaluate_c4_instruct": runs} | {
+        "evaluate_benchmarks": checkpoints
+    }
+
+
+def written(runs: int) -> dict[str, int]:
+    """Runs of the blog's experiment."""
+    return dict.fromkeys(("finetune_instruct", "evaluate_programs", "evaluate_c4_instruct"), runs)
+
+
 def drawn(figures: int) -> dict[str, int]:
     return {"aggregate": figures, "figure": figures, "all_figures": 1}
 
 
-SHARED = {"build_corpus": 1, "prepare_task": 2, "pretrain": 2}
+SHARED = {"build_corpus": 2, "prepare_task": 2 + 14 + 2, "pretrain": 2 + 1}
 SHARED |= {"perturb_gaussian": 2, "measure_sharpness": 2, "simulate_theory": 3}
 SHARED |= {"interpolate_gaussian": 1, "interpolate_finetuning": 1}
-SHARED |= {"download_checkpoint": 2, "evaluate_benchmarks_base": 2}
+SHARED |= {"download_checkpoint": 2 + 2 + 1, "evaluate_benchmarks_base": 2 + 2}
+SHARED |= {"evaluate_task_base": 2, "evaluate_programs_base": 2, "count_hours": 2}
 SHARED |= {"evaluate_c4_base": 2}
-SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 1, "evaluate_alpaca": 1}
+SHARED |= {"prepare_prompts": 1, "prepare_benchmarks": 2, "evaluate_alpaca": 1}
 SHARED |= {"prepare_image_task": 2, "train_encoder": 1, "prepare_vision_suite": 1}
 SHARED |= {"align_projector": 2}
-DRAWN = {"aggregate": 49 + 32, "figure": 50 + 32, "table": 8}  # a schematic has no aggregate
+# A schematic has no aggregate. Of the second paper, without its released numbers: 15 figures and 7
+# tables more, 6 of them of measurements; of the blog 4 figures.
+DRAWN = {"aggregate": 49 + 32 + 14 + 6 + 3, "figure": 50 + 32 + 15 + 4, "table": 8 + 7}
 
 
 @pytest.fixture(scope="module")
@@ -447,8 +463,9 @@ def test_everything_is_made_and_each_job_leaves_a_log_and_a_benchmark(finished):
     # Two budgets: five recipes, four runs of each tuning.
     jobs = chains(10) | tuned(8) | SHARED | DRAWN
     jobs["finetune"] += 1  # the direction's run
-    for rule, count in seen(8).items():
-        jobs[rule] = jobs.get(rule, 0) + count
+    for more in (seen(8), answered(2), written(2)):
+        for rule, count in more.items():
+            jobs[rule] = jobs.get(rule, 0) + count
     for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: 0 for rule in jobs}
         for path in (finished / "results" / kind).rglob(f"*.{suffix}"):
@@ -506,7 +523,12 @@ def test_every_result_says_where_it_came_from(finished):
     # Noise and sharpness, theory, sweeps, directions; base, tuned runs, win rates; projectors, runs
     # that see and what they answer; aggregates.
     of_vision = 2 + 8 * 4 + 8
-    assert len(origins) == 4 + 3 + 30 + 3 + (2 * 2 + 8 * 3 + 1) + of_vision + (49 + 32)
+    # The second paper's bases and runs (training, tasks, held-out text; benchmarks of instruction
+    # tuning), their answers, and hours; the blog's bases and runs, and their answers.
+    of_papers = (2 * 2 + 10 * 3 + 2) + (2 + 10) + 2 + (2 + 2 * 3) + (2 + 2)
+    of_figures = DRAWN["aggregate"]
+    of_sweeps = 4 + 3 + 30 + 3
+    assert len(origins) == of_sweeps + (2 * 2 + 8 * 3 + 1) + of_vision + of_papers + of_figures
     for checkpoint in (results / "checkpoints" / MODEL).iterdir():
         origins[checkpoint] = json.loads((checkpoint / "provenance.json").read_text())
     for path in (results / "figures/overtrained").glob("*.json"):
