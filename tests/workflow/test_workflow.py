@@ -391,7 +391,7 @@ def seen(count: int) -> dict[str, int]:
 
 
 def answered(checkpoints: int) -> dict[str, int]:
-    """The second paper's runs: four tasks at one rate, and instruction tuning, at each checkpoint."""
+    """The second paper: four tasks at one rate, and instruction tuning, at each checkpoint."""
     runs = 5 * checkpoints
     return {"finetune_instruct": runs, "evaluate_task": runs, "evaluate_c4_instruct": runs} | {
         "evaluate_benchmarks": checkpoints
