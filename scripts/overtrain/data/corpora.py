@@ -144,7 +144,10 @@ def build_from_packages(config: dict, folder: Path, workers: int) -> dict:
     from importlib.metadata import packages_distributions, version
 
     distributions = packages_distributions()
-    source = {package: version(distributions[package][0]) for package in config["packages"]}
+    source = {
+        package: version(distributions[package.partition(".")[0]][0])
+        for package in config["packages"]
+    }
     with whole_folder(folder) as temporary:
         shards = write_shards(texts, encoder, config["held_out"], temporary, "00000")
         return write_manifest(temporary, encoder, [shards], {config["kind"]: source})
