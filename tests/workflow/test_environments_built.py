@@ -68,7 +68,24 @@ SMALL = {
     },
     "corpora": {"pydoc": {"packages": ["fsspec"]}},
     "recipes": {"default": {"learning_rates": [1e-3], "seeds": [0], "epochs": 1}},
-    "instruction_recipes": {"instruct": {"learning_rates": [1e-3], "seeds": [0]}},
+    "instruction_recipes": {
+        "instruct": {"learning_rates": [1e-3], "seeds": [0]},
+        "completion": {"learning_rates": [3e-3], "epochs": 1},
+        "programs": {"learning_rates": [1e-4], "seeds": [0], "epochs": 1, "snapshots": [0.5]},
+    },
+    "evaluations": {"tasks": {"suite": "one"}, "programs": {"questions": 8, "batch_size": 8}},
+    "task_suites": {
+        "one": {
+            "backend": "hf",
+            "batch_size": 8,
+            "shots": 1,
+            "separator": "\n",
+            "questions": 8,
+            "validation": 8,
+            "bootstrap": 20,
+            "evaluations": {"mnli_matched": {"task": "field_of_docstring"}},
+        }
+    },
     "visual_recipes": {"llava": {"learning_rates": [1e-3], "seeds": [0]}},
     "encoders": {
         "copied": {
@@ -87,7 +104,7 @@ SMALL = {
 }
 VLLM = {
     "evaluations": {"alpaca": {"backend": "vllm"}},
-    "benchmark_suites": {"docstrings": {"backend": "vllm"}},
+    "benchmark_suites": {"docstrings": {"backend": "vllm"}, "docstrings_six": {"backend": "vllm"}},
 }
 POINT, RELEASED = "results/measurements/OLMo-10K/0.05M", "results/measurements/OLMo-4K-hub/0.84M"
 RUN = "which_field/instruct/lr0.001-seed0"
@@ -105,6 +122,11 @@ TARGETS = [
     f"{RELEASED}/c4.parquet",
     f"{RELEASED}/{RUN}/c4.parquet",
     f"{RELEASED}/{SEEING}/c4.parquet",
+    f"{RELEASED}/tasks.parquet",
+    f"{RELEASED}/field_of_docstring/completion/lr0.003-seed0/tasks.parquet",
+    f"{RELEASED}/function_bodies_bare/programs/programs.parquet",
+    f"{RELEASED}/function_bodies_bare/programs/lr0.0001-seed0/programs.parquet",
+    "results/measurements/hours/amuro_char/expected.parquet",
     *ANSWERED,
     "results/encoders/copied",
     "results/measurements/OLMo-4K-hub/which_field/instruct/alpaca.parquet",
