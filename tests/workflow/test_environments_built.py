@@ -53,6 +53,7 @@ OF_THE_NETWORK = {
     "tokenise",
 }
 # tests/tiny.yaml with one run of each kind. Heads of 32 are the smallest of vLLM's CPU kernels.
+PACKAGES = ["numpy", "pyarrow", "pydantic"]  # that the environment of downloads has
 SMALL = {
     "models": {
         "OLMo-10K": {
@@ -100,7 +101,18 @@ SMALL = {
         },
     },
     "benchmark_suites": {"docstrings": {"packages": ["datasets"]}},
-    "tasks": {"which_field": {"source": {"packages": ["numpy", "pyarrow", "pydantic"]}}},
+    "tasks": {
+        "which_field": {"source": {"packages": PACKAGES}},
+        "field_of_docstring": {
+            "source": {"packages": PACKAGES},
+            "label": {"values": PACKAGES},
+            "examples": {"train": 16, "validation": 8, "test": 8},
+        },
+        "function_bodies_bare": {
+            "source": {"packages": PACKAGES},
+            "examples": {"train": 16, "validation": 8, "test": 8},
+        },
+    },
 }
 VLLM = {
     "evaluations": {"alpaca": {"backend": "vllm"}},
