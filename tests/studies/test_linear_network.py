@@ -135,10 +135,10 @@ def test_checkpoints_converge_to_the_ideal_ones_at_the_rate_c(target):
     rotation is there from the start, a multiple of the identity, since W1^T W1 - W2 W2^T stays 0.
     """
     u, features, v = target
-    assume(overlap(u, v) > 0.03)  # elsewhere the rate is the same, from a larger tau on
+    assume(overlap(u, v) > 0.01)  # elsewhere the rate is the same, from a larger tau on
     rate = convergence_rate(features)
     ideals = ideal_checkpoints(u, v, features)
-    taus = np.array([8, 10, 12, 14]) / rate
+    taus = np.array([13, 15, 17, 19]) / rate  # at 8 to 14 one target in 70 is up to 11 % off
     runs = [gradient_flow(u, v, features, tau, checkpoint_times(features, tau)) for tau in taus]
     away = [distance(*run, *ideals).max() for run in runs]
     assert np.polyfit(taus, np.log(away), 1)[0] == pytest.approx(-rate, rel=0.1)
